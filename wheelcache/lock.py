@@ -136,7 +136,7 @@ def _locked_wheel(package: Package, item: object, where: Path) -> LockedWheel:
         what = {"sdist": "only a source distribution", "vcs": "a version control URL"}.get(kind, f"a {kind}")
         raise LockError(
             f"{where}: {package.name}: expected a wheel, found {what}",
-            hint="choose a version that has wheels for the target, or build a wheel of it and list its folder as an index",
+            hint="choose a version that has wheels for the target, or build a wheel of it for an index of your own",
             path=str(where),
             project=package.name,
         )
@@ -212,7 +212,7 @@ def _record(table: object, path: Path) -> LockRecord:
 def completed_lock(
     document: Mapping[str, Any], *, sizes: Mapping[Digest, int], record: LockRecord, created_by: str
 ) -> dict[str, Any]:
-    """Returns a resolver's lockfile with what it left out: the sizes of wheels (PEP 751, `packages.wheels.size`) and our record.
+    """Returns a resolver's lockfile with what it left out: sizes (PEP 751, `packages.wheels.size`) and our record.
 
     Args:
         document: a PEP 751 document.
@@ -249,8 +249,8 @@ def _with_size(wheel: Mapping[str, Any], sizes: Mapping[Digest, int]) -> dict[st
 
 
 def service_slug(name: str) -> str:
-    """Returns *name* as it stands in a lockfile's own name: lower case, all but `a-z0-9_-` turned into `-`."""
-    return re.sub(r"[^a-z0-9_-]", "-", name.lower())
+    """Returns *name* as it stands in a lockfile's own name: everything but `a-z0-9_-` turned into `-`."""
+    return re.sub(r"[^a-z0-9_-]", "-", name)
 
 
 def lockfile_name(service: str) -> str:
