@@ -1,4 +1,4 @@
-"""Lockfiles (PEP 751) as values: what they lock, which wheels fit a target, whether they still answer to their inputs."""
+"""Lockfiles (PEP 751) as values: what they lock, which wheels fit a target, what they were made from."""
 
 from __future__ import annotations
 
