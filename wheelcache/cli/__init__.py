@@ -1,0 +1,18 @@
+"""The command line: the one place that prints and exits."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line and exits with its code.
+
+    Args:
+        arguments: without the program's name; None takes the process's own.
+    """
+    from wheelcache.cli.app import run  # noqa: PLC0415 - keeps `import wheelcache.cli` free of click
+
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))

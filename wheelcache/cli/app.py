@@ -1,0 +1,171 @@
+"""The commands' common frame: global options before or after a command's name, signals, errors and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import click
+
+from wheelcache import __version__
+from wheelcache.cli.session import Session
+from wheelcache.errors import ExitCode, Interrupted, WheelcacheError
+
+_COMMANDS: Final = {
+    "lock": "Resolve what each service installs into its lockfile.",
+    "sync": "Make the store hold every locked wheel.",
+    "status": "Show what the store holds of each lockfile.",
+    "wheelhouse": "Hand out a folder with exactly the locked wheels.",
+    "build": "Build the services one after another, without a download inside a build.",
+}
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:  # noqa: ANN401 - click's protocol
+    """Keeps a global option, wherever it stood: what is given beats what is not."""
+    session = context.ensure_object(Session)
+    if parameter.name == "quiet":
+        session.verbosity -= value
+    elif parameter.name == "verbose":
+        session.verbosity += value
+    elif value is not None and value is not False and parameter.name is not None:
+        setattr(session, parameter.name, value)
+
+
+_GLOBAL_OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
+    click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="The project file."),
+    click.option("--cache-dir", type=click.Path(path_type=Path), metavar="DIR", help="The folder of the store."),
+    click.option("--offline", is_flag=True, default=None, help="Use no network at all."),
+    click.option("--json", is_flag=True, default=None, help="Print one JSON document on stdout."),
+    click.option("--events", type=click.Path(path_type=Path), metavar="FILE", help="Append events as JSON lines."),
+    click.option("-q", "--quiet", count=True, help="Say less."),
+    click.option("-v", "--verbose", count=True, help="Say more."),
+)
+
+
+def global_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that hold everywhere to a command."""
+    for option in reversed(_GLOBAL_OPTIONS):
+        function = option(function)
+    for parameter in getattr(function, "__click_params__", []):
+        if parameter.name in {"config", "cache_dir", "offline", "json", "events", "quiet", "verbose"}:
+            parameter.expose_value = False
+            parameter.callback = _remember
+    return function
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when that command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"wheelcache.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        names = [*ctx._protected_args, *ctx.args]  # noqa: SLF001 - click has no public name for what is left to parse
+        ctx.ensure_object(Session).command = names[0] if names else ""
+        return super().invoke(ctx)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="wheelcache")
+@global_options
+def app() -> None:
+    """Fetch huge wheels once, then build GPU images from them without a download inside a build.
+
+    Example: wheelcache sync && wheelcache build
+    """
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command line and returns its exit code; nothing but a defect of ours shows a traceback."""
+    session = Session(json="--json" in arguments)
+    try:
+        with _signals(session):
+            failure = _attempt(arguments, session)
+        if failure is None or isinstance(failure, WheelcacheError):
+            session.report(failure)
+            return int(failure.exit_code) if failure is not None else int(ExitCode.DONE)
+        return _usage(failure, session, arguments)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.DONE)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except Exception:  # noqa: BLE001 - the outermost frame: whatever arrives here is a defect of ours
+        session.resources.close()
+        traceback.print_exc()
+        sys.stderr.write("error: this is a defect of wheelcache; please report it with the lines above\n")
+        if session.json:
+            error = {"kind": "defect", "message": "a defect of wheelcache", "hint": "report it", "exit_code": 1}
+            sys.stdout.write(json.dumps({"command": session.command, "ok": False, "error": error}) + "\n")
+        return int(ExitCode.DEFECT)
+
+
+def _attempt(arguments: list[str], session: Session) -> WheelcacheError | click.ClickException | None:
+    try:
+        code = app.main(arguments, prog_name="wheelcache", standalone_mode=False, obj=session)
+        session.checkpoint()
+    except (WheelcacheError, click.ClickException) as error:
+        # What a signal cut short is an interruption, whatever it looked like from inside.
+        return Interrupted(session.signal_number) if session.stop.is_set() else error
+    except (KeyboardInterrupt, click.Abort):
+        return Interrupted(session.signal_number or signal.SIGINT)
+    if isinstance(code, int) and code:
+        raise click.exceptions.Exit(code)
+    return None
+
+
+def _usage(error: click.ClickException, session: Session, arguments: list[str]) -> int:
+    session.resources.close()
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        sys.stderr.write(f"{error.format_message()}\n")
+        return int(ExitCode.USAGE)
+    if session.json:
+        command = next((word for word in arguments if word in _COMMANDS), session.command)
+        problem = {
+            "kind": "usage",
+            "message": error.format_message(),
+            "hint": f"wheelcache {command} --help".replace("  ", " "),
+            "exit_code": int(ExitCode.USAGE),
+        }
+        sys.stdout.write(json.dumps({"command": command, "ok": False, "error": problem}) + "\n")
+    error.show(sys.stderr)
+    return int(ExitCode.USAGE)
+
+
+@contextmanager
+def _signals(session: Session) -> Iterator[None]:
+    """Turns the first SIGINT or SIGTERM into `session.stop`, so that work ends in order; a second one ends it at once."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        again = session.stop.is_set()
+        session.signal_number = session.signal_number or number
+        session.stop.set()
+        if again:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

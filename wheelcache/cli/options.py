@@ -1,0 +1,104 @@
+"""Options that several commands share, and what they mean for the project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from wheelcache.config import DownloadConfig, IndexConfig, MirrorConfig, Project, TargetConfig, parse_bytes
+from wheelcache.errors import UsageError
+
+
+class AmountType(click.ParamType):
+    """Bytes, or bytes per second, as people write them."""
+
+    name = "amount"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
+        try:
+            return parse_bytes(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+_FILE_OPTION: Final = click.option(
+    "--file", "-f", "files", multiple=True, metavar="COMPOSE", type=click.Path(path_type=Path), help="A compose file."
+)
+_TARGET_OPTIONS: Final = (
+    click.option("--python", metavar="VERSION", help="The target's Python, such as 3.11."),
+    click.option("--platform", metavar="TAG", help="The target's platform, such as manylinux_2_28_x86_64."),
+)
+_INDEX_OPTION: Final = click.option("--index-url", metavar="URL", help="The index to use in place of the project's.")
+_DOWNLOAD_OPTIONS: Final = (
+    click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="Another root that serves the same files."),
+    click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Seconds without a byte."),
+    click.option("--deadline", type=click.FloatRange(min=0), metavar="S", help="Seconds for the whole sync; 0: none."),
+    click.option("--connections", type=click.IntRange(min=1), metavar="N", help="At most, all files together."),
+    click.option("--limit-rate", type=AmountType(), metavar="RATE", help="At most this much, such as 20MB/s."),
+)
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _all(*options: Decorator) -> Decorator:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+compose_options: Final = _all(_FILE_OPTION)
+target_options: Final = _all(*_TARGET_OPTIONS, _INDEX_OPTION)
+download_options: Final = _all(*_DOWNLOAD_OPTIONS)
+
+
+def with_flags(
+    project: Project,
+    *,
+    files: tuple[Path, ...] = (),
+    python: str | None = None,
+    platform: str | None = None,
+    index_url: str | None = None,
+    mirrors: tuple[str, ...] = (),
+    timeout: float | None = None,
+    deadline: float | None = None,
+    connections: int | None = None,
+    limit_rate: int | None = None,
+) -> Project:
+    """Returns *project* with what the command line says in its place.
+
+    Raises:
+        UsageError: one half of a target is given without the other.
+    """
+    if files:
+        project = replace(project, compose=[str(file.absolute()) for file in files])
+    if (python is None) != (platform is None):
+        raise UsageError(
+            "--python and --platform: expected both or neither",
+            hint="for example: --python 3.11 --platform manylinux_2_28_x86_64",
+        )
+    if python is not None:
+        backend = project.target.torch_backend
+        project = replace(project, target=TargetConfig(python=python, platform=platform, torch_backend=backend))
+    if index_url is not None:
+        project = replace(project, indexes=[IndexConfig(name="command-line", url=index_url)], mirrors=[])
+    if mirrors:
+        project = replace(project, mirrors=[*project.mirrors, *(MirrorConfig(url=url) for url in mirrors)])
+    given = {
+        name: value
+        for name, value in (
+            ("timeout", timeout),
+            ("deadline", deadline),
+            ("connections", connections),
+            ("limit_rate", limit_rate),
+        )
+        if value is not None
+    }
+    download: DownloadConfig = replace(project.download, **given)  # type: ignore[arg-type]
+    return replace(project, download=download)

@@ -1,0 +1,238 @@
+"""Shows events on stderr: bars on a terminal, else a plain line every few seconds; and writes them as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Final, Protocol, TextIO
+
+from wheelcache.cli.session import describe_bytes
+from wheelcache.errors import UsageError
+from wheelcache.events import (
+    BuildFinished,
+    BuildStarted,
+    Event,
+    Note,
+    Sink,
+    StepFinished,
+    StepStarted,
+    TransferPlanned,
+    Waiting,
+    WheelFinished,
+    WheelProgress,
+    WheelStarted,
+)
+
+_PLAIN_SECONDS: Final = 5.0
+"""How often a run without a terminal says how far it is."""
+
+_NOTE_LEVELS: Final = {"debug": 1, "info": 0, "warning": -1, "error": -2}
+"""The verbosity from which on a note is shown."""
+
+
+def open_sink(resources: ExitStack, *, events: Path | None, verbosity: int, stream: TextIO) -> Sink:
+    """Returns a sink for this run; what it holds open is closed with *resources*.
+
+    Raises:
+        UsageError: the events file cannot be written.
+    """
+    sinks: list[Callable[[Event], None]] = []
+    if events is not None:
+        try:
+            file = resources.enter_context(events.open("a", encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"--events {events}: cannot be written: {error}", hint="name a writable file") from error
+        sinks.append(lambda event: _write_line(file, event))
+    screen: _Screen = _Bars(stream) if stream.isatty() and verbosity >= 0 else _Lines(stream, quiet=verbosity < 0)
+    resources.callback(screen.close)
+    sinks.append(_Console(screen, verbosity).show)
+    lock = threading.Lock()
+
+    def emit(event: Event) -> None:
+        with lock:
+            for sink in sinks:
+                sink(event)
+
+    return emit
+
+
+def _write_line(file: IO[str], event: Event) -> None:
+    file.write(json.dumps({"time": time.time(), **event.as_json()}) + "\n")
+    file.flush()
+
+
+class _Screen(Protocol):
+    """A way of showing how far things are."""
+
+    def line(self, text: str) -> None: ...
+
+    def plan(self, size: int, present: int) -> None: ...
+
+    def start(self, name: str, size: int, present: int) -> None: ...
+
+    def advance(self, name: str, received: int) -> None: ...
+
+    def finish(self, name: str) -> None: ...
+
+    def step(self, build: str, step: str | None) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Console:
+    """Turns events into what a screen shows."""
+
+    def __init__(self, screen: _Screen, verbosity: int) -> None:
+        self._screen = screen
+        self._verbosity = verbosity
+
+    def show(self, event: Event) -> None:  # noqa: C901 - one case per event
+        screen = self._screen
+        match event:
+            case Note(level=level, message=message):
+                if self._verbosity >= _NOTE_LEVELS[level]:
+                    screen.line(message if level in {"info", "debug"} else f"{level}: {message}")
+            case TransferPlanned(size=size, present=present):
+                screen.plan(size, present)
+            case WheelStarted(filename=name, size=size, present=present):
+                screen.start(name, size, present)
+            case WheelProgress(filename=name, received=received):
+                screen.advance(name, received)
+            case WheelFinished(filename=name, state=state, error=error):
+                screen.finish(name)
+                if error and self._verbosity >= 0:
+                    screen.line(f"{name}: {state}: {error}")
+            case Waiting(filename=name, seconds=seconds, reason=reason):
+                if self._verbosity >= 0:
+                    screen.line(f"{name}: waiting {seconds:.0f} s: {reason}")
+            case BuildStarted(name=name, attempt=attempt):
+                if self._verbosity >= 0:
+                    screen.line(f"{name}: building" + (f", attempt {attempt}" if attempt > 1 else ""))
+            case StepStarted(name=name, step=step):
+                screen.step(name, step)
+            case StepFinished(name=name, step=step, state=state, seconds=seconds):
+                screen.step(name, None)
+                if self._verbosity >= 0 and (seconds >= 1 or state == "failed" or self._verbosity > 0):
+                    screen.line(f"{name}: {step}: {state}, {seconds:.1f} s")
+            case BuildFinished(name=name, state=state, seconds=seconds):
+                screen.step(name, None)
+                if self._verbosity >= 0:
+                    screen.line(f"{name}: {state}, {seconds:.1f} s")
+            case _:
+                pass
+
+
+class _Lines:
+    """For logs and pipes: sentences, and every few seconds how far the transfer is."""
+
+    def __init__(self, stream: TextIO, *, quiet: bool) -> None:
+        self._stream = stream
+        self._quiet = quiet
+        self._size = self._done = self._at_start = 0
+        self._began = self._last = time.monotonic()
+
+    def line(self, text: str) -> None:
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+    def plan(self, size: int, present: int) -> None:
+        self._size, self._done, self._at_start = size, present, present
+        self._began = self._last = time.monotonic()
+
+    def start(self, name: str, size: int, present: int) -> None:
+        pass
+
+    def advance(self, name: str, received: int) -> None:  # noqa: ARG002
+        self._done += received
+        now = time.monotonic()
+        if self._quiet or now - self._last < _PLAIN_SECONDS:
+            return
+        self._last = now
+        rate = max(1.0, (self._done - self._at_start) / (now - self._began))
+        share = 100 * self._done / self._size if self._size else 0
+        self.line(
+            f"{describe_bytes(self._done)} of {describe_bytes(self._size)} ({share:.0f} %), "
+            f"{describe_bytes(rate)}/s, {max(0, self._size - self._done) / rate:.0f} s left"
+        )
+
+    def finish(self, name: str) -> None:
+        pass
+
+    def step(self, build: str, step: str | None) -> None:
+        if step is not None and not self._quiet:
+            self.line(f"{build}: {step}")
+
+    def close(self) -> None:
+        pass
+
+
+class _Bars:
+    """For a terminal: one bar for everything, one per file under way, one for the build step that runs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from tqdm import tqdm  # noqa: PLC0415 - only a terminal needs it
+
+        self._tqdm = tqdm
+        self._stream = stream
+        self._total: tqdm[object] | None = None
+        self._files: dict[str, tqdm[object]] = {}
+        self._step: tqdm[object] | None = None
+        self._ascii = bool(os.environ.get("NO_COLOR")) or "utf" not in (stream.encoding or "").lower()
+
+    def line(self, text: str) -> None:
+        self._tqdm.write(text, file=self._stream)
+
+    def plan(self, size: int, present: int) -> None:
+        self._total = self._bar("all wheels", size, present, leave=True)
+
+    def start(self, name: str, size: int, present: int) -> None:
+        if name not in self._files:
+            self._files[name] = self._bar(name.split("-", maxsplit=1)[0][:24], size, present, leave=False)
+
+    def advance(self, name: str, received: int) -> None:
+        if self._total is not None:
+            self._total.update(received)
+        if name in self._files:
+            self._files[name].update(received)
+
+    def finish(self, name: str) -> None:
+        if bar := self._files.pop(name, None):
+            bar.close()
+
+    def step(self, build: str, step: str | None) -> None:
+        if self._step is not None:
+            self._step.close()
+            self._step = None
+        if step is not None:
+            self._step = self._tqdm(
+                desc=f"{build}: {step}",
+                bar_format="{desc} [{elapsed}]",
+                file=self._stream,
+                leave=False,
+                dynamic_ncols=True,
+            )
+
+    def close(self) -> None:
+        bars = [*self._files.values(), self._step, self._total]
+        for bar in bars:
+            if bar is not None:
+                bar.close()
+
+    def _bar(self, label: str, size: int, present: int, *, leave: bool) -> tqdm[object]:  # type: ignore[name-defined]  # noqa: F821
+        return self._tqdm(
+            desc=label,
+            total=size or None,
+            initial=present,
+            unit="B",
+            unit_scale=True,
+            leave=leave,
+            file=self._stream,
+            ascii=self._ascii,
+            dynamic_ncols=True,
+            smoothing=0.1,
+        )

@@ -1,0 +1,139 @@
+"""What all commands share in one run: settings, the project, the store, where events go, and what is to be reported."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wheelcache.config import Project, load_project
+from wheelcache.errors import Interrupted, WheelcacheError
+from wheelcache.events import Event, Note, Sink
+
+if TYPE_CHECKING:
+    from wheelcache.store import Store
+
+
+@dataclass(kw_only=True)
+class Session:
+    """One run of one command.
+
+    Attributes:
+        command: the command's name, for the report.
+        config: the project file as named by the user.
+        cache_dir: the cache folder as named by the user.
+        offline: True when this program must not use the network.
+        json: True when stdout is to carry one JSON document.
+        events: the file that takes events as JSON lines.
+        verbosity: 0 normal, negative quieter, positive more.
+        stop: set once a signal asked us to stop.
+        signal_number: which one.
+        document: what was done so far, as the JSON document says it.
+    """
+
+    command: str = ""
+    config: Path | None = None
+    cache_dir: Path | None = None
+    offline: bool = False
+    json: bool = False
+    events: Path | None = None
+    verbosity: int = 0
+    stop: threading.Event = field(default_factory=threading.Event)
+    signal_number: int = 0
+    document: dict[str, Any] = field(default_factory=dict)
+    resources: ExitStack = field(default_factory=ExitStack)
+
+    @cached_property
+    def project(self) -> Project:
+        """The project file's content, or the defaults.
+
+        Raises:
+            ProjectFileError: it is missing or wrong.
+        """
+        return load_project(self.config, start=Path.cwd())
+
+    @cached_property
+    def cache_root(self) -> Path:
+        """The cache folder: `--cache-dir`, `$WHEELCACHE_DIR`, the project file, the platform's own, in this order."""
+        if self.cache_dir is not None:
+            return self.cache_dir.absolute()
+        if named := os.environ.get("WHEELCACHE_DIR"):
+            return Path(named).expanduser().absolute()
+        if self.project.cache.dir:
+            return self.project.root / Path(self.project.cache.dir).expanduser()
+        from platformdirs import user_cache_path  # noqa: PLC0415 - needed only when nothing else says where
+
+        return user_cache_path("wheelcache", appauthor=False)
+
+    @cached_property
+    def store(self) -> Store:
+        """The open store.
+
+        Raises:
+            StoreError: it cannot be used.
+        """
+        from wheelcache.store import Store  # noqa: PLC0415
+
+        return Store.open(self.cache_root)
+
+    @cached_property
+    def emit(self) -> Sink:
+        """Takes events: to the terminal, and to the events file when there is one.
+
+        Raises:
+            UsageError: the events file cannot be written.
+        """
+        from wheelcache.cli.progress import open_sink  # noqa: PLC0415 - tqdm, once something is to be shown
+
+        return open_sink(self.resources, events=self.events, verbosity=self.verbosity, stream=sys.stderr)
+
+    def note(self, level: Any, message: str) -> None:  # noqa: ANN401 - Note checks it
+        """Says a sentence on stderr."""
+        self.emit(Note(level=level, message=message))
+
+    def checkpoint(self) -> None:
+        """Raises Interrupted once a signal asked us to stop."""
+        if self.stop.is_set():
+            raise Interrupted(self.signal_number)
+
+    def say(self, line: str = "") -> None:
+        """Prints a result for people; nothing where JSON was asked for."""
+        if not self.json:
+            sys.stdout.write(f"{line}\n")
+
+    def report(self, failure: WheelcacheError | None) -> None:
+        """Ends the run's output: the JSON document on stdout, or the error on stderr."""
+        self.resources.close()
+        if self.json:
+            document = {"command": self.command, **self.document, "ok": failure is None}
+            if failure is not None:
+                document["error"] = {
+                    "kind": failure.kind,
+                    "message": failure.message,
+                    "hint": failure.hint,
+                    "exit_code": int(failure.exit_code),
+                }
+            sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+        if failure is not None:
+            hint = f"\nhint: {failure.hint}" if failure.hint else ""
+            sys.stderr.write(f"error: {failure.message}{hint}\n")
+        sys.stdout.flush()
+
+
+def describe_bytes(count: float) -> str:
+    """Returns bytes as people read them, in powers of 1000: `3.92 GB`."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(value) < 1000:  # noqa: PLR2004 - the step between the units above
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
+__all__ = ["Event", "Session", "describe_bytes"]

@@ -1,0 +1,197 @@
+"""`wheelcache sync`: every locked wheel, once, into the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wheelcache.cli.app import global_options
+from wheelcache.cli.lockfiles import Locked, from_services, read_locked, split_arguments, standing_lockfiles
+from wheelcache.cli.options import compose_options, download_options, target_options, with_flags
+from wheelcache.cli.session import Session, describe_bytes
+from wheelcache.config import Project
+from wheelcache.errors import ExitCode, IntegrityError, NetworkError, StoreError, WheelcacheError
+from wheelcache.lock import LockedWheel
+
+if TYPE_CHECKING:
+    from wheelcache.fetch import WheelResult
+
+
+@click.command("sync")
+@click.argument("arguments", metavar="[SERVICE | LOCKFILE]...", nargs=-1)
+@click.option(
+    "-r", "--requirements", multiple=True, metavar="FILE", type=click.Path(path_type=Path), help="Lock and sync FILE."
+)
+@compose_options
+@target_options
+@click.option("--frozen", is_flag=True, help="Use the lockfiles as they stand, stale or not.")
+@download_options
+@click.option("--dry-run", is_flag=True, help="Say what would be fetched.")
+@global_options
+@click.pass_obj
+def command(
+    session: Session,
+    arguments: tuple[str, ...],
+    requirements: tuple[Path, ...],
+    files: tuple[Path, ...],
+    python: str | None,
+    platform: str | None,
+    index_url: str | None,
+    frozen: bool,  # noqa: FBT001 - click hands flags over
+    mirrors: tuple[str, ...],
+    timeout: float | None,
+    deadline: float | None,
+    connections: int | None,
+    limit_rate: int | None,
+    dry_run: bool,  # noqa: FBT001
+) -> None:
+    """Lock what is unlocked or stale, then make the store complete: for every service, or just those named.
+
+    Example: wheelcache sync ml --mirror https://mirror.example/simple --timeout 120
+    """
+    project = with_flags(
+        session.project,
+        files=files,
+        python=python,
+        platform=platform,
+        index_url=index_url,
+        mirrors=mirrors,
+        timeout=timeout,
+        deadline=deadline,
+        connections=connections,
+        limit_rate=limit_rate,
+    )
+    locked = _locked(session, project, arguments, requirements, frozen=frozen)
+    session.checkpoint()
+    if dry_run:
+        show_plan(session, locked)
+        return
+    sync_locked(session, project, locked)
+
+
+def _locked(
+    session: Session, project: Project, arguments: Sequence[str], requirements: Sequence[Path], *, frozen: bool
+) -> list[Locked]:
+    services, paths = split_arguments(arguments)
+    locked = [read_locked(path, session, project) for path in paths]
+    if requirements:
+        from wheelcache.cli.lock import lock_requirements  # noqa: PLC0415
+
+        locked.append(lock_requirements(session, project, requirements, frozen=frozen))
+    if services or not (paths or requirements):
+        if frozen:
+            locked += standing_lockfiles(project, services, session)
+        else:
+            from wheelcache.cli.lock import lock_project  # noqa: PLC0415 - the builders, only for services
+
+            locked += from_services(lock_project(session, project, services))
+    return locked
+
+
+def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) -> None:
+    """Makes the store hold every wheel of *locked*, and reports it.
+
+    Raises:
+        WheelcacheError: not all could be had; of several reasons the gravest.
+    """
+    from wheelcache.fetch import FetchSettings, Mirror, sync_wheels  # noqa: PLC0415
+
+    began = time.monotonic()
+    download = project.download
+    results = sync_wheels(
+        _distinct(locked),
+        store=session.store,
+        mirrors=[Mirror(url=mirror.url, of=mirror.of) for mirror in project.mirrors],
+        settings=FetchSettings(
+            connections=download.connections,
+            per_host=download.per_host,
+            timeout=download.timeout,
+            deadline=download.deadline,
+            min_rate=download.min_rate,
+            limit_rate=download.limit_rate,
+        ),
+        emit=session.emit,
+        offline=session.offline,
+        stop=session.stop,
+    )
+    seconds = time.monotonic() - began
+    _report(session, results, locked, seconds)
+    session.checkpoint()
+    failures = [result.failure for result in results if result.failure is not None]
+    if failures:
+        raise gravest(failures)
+
+
+def gravest(failures: Sequence[WheelcacheError]) -> WheelcacheError:
+    """Returns the failure whose exit code a command ends with: of integrity, store, network, lock the first."""
+    order = [ExitCode.INTEGRITY, ExitCode.STORE, ExitCode.NETWORK, ExitCode.LOCK]
+    worst = min(failures, key=lambda failure: order.index(failure.exit_code) if failure.exit_code in order else 9)
+    if len(failures) == 1:
+        return worst
+    kinds: dict[ExitCode, type[WheelcacheError]] = {
+        ExitCode.INTEGRITY: IntegrityError,
+        ExitCode.STORE: StoreError,
+        ExitCode.NETWORK: NetworkError,
+    }
+    several = kinds.get(worst.exit_code, type(worst))
+    return several(f"{len(failures)} wheels could not be had; the gravest: {worst.message}", hint=worst.hint)
+
+
+def show_plan(session: Session, locked: Sequence[Locked]) -> None:
+    """Says what a sync would fetch."""
+    rows = []
+    for wheel in _distinct(locked):
+        state = "cached" if session.store.has(wheel) else "missing"
+        rows.append(_wheel_row(wheel, locked, state=state))
+        if state == "missing":
+            session.say(f"{wheel.filename}  {describe_bytes(wheel.size or 0)}")
+    missing = [row for row in rows if row["state"] == "missing"]
+    to_go = sum(int(str(row["size"] or 0)) for row in missing)
+    session.document.update({"wheels": rows, "bytes_fetched": 0, "seconds": 0.0, "dry_run": True})
+    session.say(f"{len(missing)} of {len(rows)} wheels are missing: {describe_bytes(to_go)} to fetch")
+
+
+def _distinct(locked: Sequence[Locked]) -> list[LockedWheel]:
+    return list({wheel.digest: wheel for each in locked for wheel in each.wheels}.values())
+
+
+def _wheel_row(wheel: LockedWheel, locked: Sequence[Locked], *, state: str) -> dict[str, object]:
+    return {
+        "lockfiles": [str(each.path) for each in locked if any(other.digest == wheel.digest for other in each.wheels)],
+        "name": wheel.name,
+        "version": wheel.version,
+        "filename": wheel.filename,
+        "digest": wheel.digest,
+        "size": wheel.size,
+        "state": state,
+        "bytes_fetched": 0,
+        "source": None,
+        "error": None,
+    }
+
+
+def _report(session: Session, results: Sequence[WheelResult], locked: Sequence[Locked], seconds: float) -> None:
+    rows = []
+    for result in results:
+        row = _wheel_row(result.wheel, locked, state=result.state)
+        rows.append(
+            {
+                **row,
+                "bytes_fetched": result.bytes_fetched,
+                "source": result.source or None,
+                "error": result.error or None,
+            }
+        )
+    fetched = sum(result.bytes_fetched for result in results)
+    session.document.update({"wheels": rows, "bytes_fetched": fetched, "seconds": round(seconds, 3)})
+    counts = {state: sum(result.state == state for result in results) for state in sorted({r.state for r in results})}
+    total = sum(result.wheel.size or 0 for result in results)
+    states = ", ".join(f"{count} {state}" for state, count in counts.items())
+    session.say(
+        f"{len(results)} wheels, {describe_bytes(total)}: {states or 'nothing to do'}; "
+        f"{describe_bytes(fetched)} fetched in {seconds:.1f} s"
+    )

@@ -1,0 +1,57 @@
+"""`wheelcache wheelhouse`: a folder with exactly the locked wheels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from wheelcache.cli.app import global_options
+from wheelcache.cli.lockfiles import read_locked, split_arguments, standing_lockfiles
+from wheelcache.cli.options import target_options, with_flags
+from wheelcache.cli.session import Session, describe_bytes
+from wheelcache.errors import UsageError
+
+
+@click.command("wheelhouse")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("arguments", metavar="[SERVICE | LOCKFILE]...", nargs=-1)
+@target_options
+@global_options
+@click.pass_obj
+def command(
+    session: Session,
+    folder: Path,
+    arguments: tuple[str, ...],
+    python: str | None,
+    platform: str | None,
+    index_url: str | None,
+) -> None:
+    """Give DIR exactly the locked wheels, and a requirements file with hashes for each lockfile.
+
+    Example: wheelcache wheelhouse wheels ml && pip install --no-index --find-links wheels -r wheels/requirements.ml.txt
+    """
+    from wheelcache.wheelhouse import write_wheelhouse  # noqa: PLC0415
+
+    project = with_flags(session.project, python=python, platform=platform, index_url=index_url)
+    services, files = split_arguments(arguments)
+    locked = [read_locked(file, session, project) for file in files]
+    if services or not files:
+        locked += standing_lockfiles(project, services, session)
+    absent = sorted({wheel.filename for each in locked for wheel in each.wheels if not session.store.has(wheel)})
+    if absent:
+        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""  # noqa: PLR2004 - as many as a line holds
+        raise UsageError(
+            f"the store lacks {len(absent)} of the locked wheels: {', '.join(absent[:3])}{more}",
+            hint="run wheelcache sync with the same arguments first",
+        )
+    written = write_wheelhouse(folder, {_name(each.path): each.wheels for each in locked}, session.store)
+    size = sum({wheel.digest: wheel.size or 0 for each in locked for wheel in each.wheels}.values())
+    count = len({wheel.digest for each in locked for wheel in each.wheels})
+    session.document.update({"folder": str(folder), "wheels": count, "bytes": size, "requirements": written})
+    session.say(f"{folder}: {count} wheels, {describe_bytes(size)}")
+
+
+def _name(path: Path) -> str:
+    """Returns what stands between `pylock.` and `.toml`, else the file's own stem."""
+    return path.stem.removeprefix("pylock.")

@@ -1,0 +1,269 @@
+"""Makes lockfiles: resolves what is demanded, fills in sizes, records what it was made from, writes it whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wheelcache import __version__
+from wheelcache.config import IndexConfig, TargetConfig
+from wheelcache.digest import Digest, digest_of_json
+from wheelcache.errors import LockError, StaleLockError
+from wheelcache.events import Note, Sink
+from wheelcache.index import wheel_sizes
+from wheelcache.lock import (
+    Lockfile,
+    LockRecord,
+    completed_lock,
+    parse_lockfile,
+    select_wheels,
+)
+from wheelcache.requirements import read_closure, read_text
+from wheelcache.resolve import Demand, Resolver
+from wheelcache.target import Target, declared_target
+
+INPUTS_VERSION = 1
+"""Part of every digest of inputs: raised when equal inputs are to be locked differently."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Locker:
+    """Resolving with all that is the same for one run.
+
+    Attributes:
+        resolver: asks uv.
+        timeout: seconds without an answer when sizes are asked for.
+        emit: takes what happens.
+    """
+
+    resolver: Resolver
+    timeout: float
+    emit: Sink
+
+    def inputs(self, demands: Sequence[Demand], files: Mapping[str, str], target: object) -> Digest:
+        """Returns the digest of everything that goes into a lockfile.
+
+        Args:
+            demands: what is resolved.
+            files: the texts of all files that the demands name, by a name that does not depend on the checkout's place.
+            target: the declared target, or what it is asked from, as JSON values.
+        """
+        return digest_of_json(
+            {
+                "version": INPUTS_VERSION,
+                "demands": [
+                    {
+                        "lines": [line for line in demand.lines if not line.startswith(("-r ", "-c "))],
+                        "indexes": _json(demand.indexes),
+                    }
+                    for demand in demands
+                ],
+                "files": dict(files),
+                "indexes": [_index(index) for index in self.resolver.indexes],
+                "torch-backend": self.resolver.torch_backend,
+                "target": target,
+            }
+        )
+
+    def resolve(
+        self,
+        demands: Sequence[Demand],
+        target: Target,
+        *,
+        preferences: Mapping[str, Any] | None,
+        upgrade: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Resolves *demands* one after the other: like pip, each takes what earlier ones installed as given.
+
+        Returns:
+            One PEP 751 document with the packages of all.
+
+        Raises:
+            ResolveError: there is no solution.
+            NetworkError: an index did not answer.
+        """
+        merged: dict[str, Any] = {}
+        for demand in merge_neighbours(demands):
+            given = replace(demand, constraints=_pins(merged))
+            document = self.resolver.resolve(given, target, preferences=preferences, upgrade=upgrade)
+            merged = merge_documents([merged, document]) if merged else document
+        return merged
+
+    def finish(
+        self, path: Path, document: Mapping[str, Any], *, record: LockRecord, known_sizes: Mapping[Digest, int]
+    ) -> Lockfile:
+        """Fills in sizes and our record, and writes the lockfile in one step.
+
+        Args:
+            path: where to.
+            document: a resolver's PEP 751 document.
+            record: what is recorded in it.
+            known_sizes: bytes by digest, from earlier lockfiles.
+
+        Raises:
+            LockError: a wheel does not fit, or the file cannot be written.
+            NetworkError: a size cannot be asked.
+        """
+        import tomli_w  # noqa: PLC0415 - needed only where a lockfile is written
+
+        draft = parse_lockfile(tomli_w.dumps(document), path)
+        wheels = select_wheels(draft, record.target)
+        sizes = {wheel.digest: wheel.size for wheel in wheels if wheel.size is not None}
+        sizes |= {wheel.digest: known_sizes[wheel.digest] for wheel in wheels if wheel.digest in known_sizes}
+        unknown = [wheel for wheel in wheels if wheel.digest not in sizes]
+        sizes |= wheel_sizes(unknown, timeout=self.timeout)
+        text = tomli_w.dumps(
+            completed_lock(document, sizes=sizes, record=record, created_by=f"wheelcache {__version__}")
+        )
+        _write_whole(path, text)
+        return parse_lockfile(text, path)
+
+
+def lock_files(files: Sequence[Path], path: Path, *, target: TargetConfig, locker: Locker, offline: bool) -> Lockfile:
+    """Locks requirement files into *path*, unless it stands and still answers to them.
+
+    Args:
+        files: absolute paths.
+        path: the lockfile.
+        target: as declared.
+        locker: resolves.
+        offline: True when nothing may be resolved.
+
+    Raises:
+        LockError: no target is declared, *path* is another tool's, or there is no solution.
+        StaleLockError: *path* is stale and nothing may be resolved.
+    """
+    if target.python is None or target.platform is None:
+        raise LockError(
+            "-r: the target is not known: which Python, on which platform?",
+            hint="say it: --python 3.11 --platform manylinux_2_28_x86_64, or [target] in the project file",
+        )
+    wanted = declared_target(target.python, target.platform)
+    demand = Demand(lines=tuple(f"-r {file}" for file in files))
+    texts = read_closure(files, read=read_text)
+    inputs = locker.inputs(
+        [demand], {_portable(file, path.parent): text for file, text in texts.items()}, wanted.as_toml()
+    )
+    standing = standing_lockfile(path)
+    if standing is not None and standing.record is None:
+        raise LockError(
+            f"{path}: another tool made it; it is not overwritten",
+            hint=f"use it as it is (wheelcache sync {path.name}), or remove it",
+        )
+    if standing is not None and standing.record is not None and standing.record.inputs == inputs:
+        return standing
+    if offline:
+        raise StaleLockError(
+            f"{path}: missing or stale, and nothing is resolved offline", hint="run once with the network"
+        )
+    locker.emit(Note(level="info", message=f"locking {path.name} for {wanted.describe()}"))
+    document = locker.resolve([demand], wanted, preferences=document_of(standing))
+    record = LockRecord(services=(), target=wanted, inputs=inputs)
+    return locker.finish(path, document, record=record, known_sizes=sizes_in(standing))
+
+
+def standing_lockfile(path: Path) -> Lockfile | None:
+    """Returns the lockfile at *path*, None where there is none.
+
+    Raises:
+        LockError: it cannot be read, or is invalid.
+    """
+    try:
+        return parse_lockfile(path.read_text(encoding="utf-8"), path)
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise LockError(f"{path}: cannot be read: {error}", hint="check the file and its permissions") from error
+
+
+def document_of(lockfile: Lockfile | None) -> dict[str, Any] | None:
+    """Returns a lockfile as the document that it was read from, without our record."""
+    if lockfile is None:
+        return None
+    document = dict(lockfile.pylock.to_dict())
+    document.pop("tool", None)
+    return document
+
+
+def sizes_in(*lockfiles: Lockfile | None) -> dict[Digest, int]:
+    """Returns the sizes that lockfiles know, in bytes by digest."""
+    sizes: dict[Digest, int] = {}
+    for lockfile in lockfiles:
+        if lockfile is None:
+            continue
+        for package in lockfile.pylock.packages:
+            for wheel in package.wheels or ():
+                if wheel.size is not None and "sha256" in wheel.hashes:
+                    sizes[Digest(f"sha256:{wheel.hashes['sha256']}")] = wheel.size
+    return sizes
+
+
+def merge_documents(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns one document with the packages of all; of several of one name, the first document's."""
+    packages: dict[str, list[Any]] = {}
+    for document in documents:
+        names = {package["name"] for package in document["packages"]}
+        for name in names - packages.keys():
+            packages[name] = [package for package in document["packages"] if package["name"] == name]
+    ordered = [package for name in sorted(packages) for package in packages[name]]
+    return {**documents[0], "packages": ordered}
+
+
+def merge_neighbours(demands: Sequence[Demand]) -> list[Demand]:
+    """Returns *demands* with those that follow each other and look in the same places made one."""
+    merged: list[Demand] = []
+    for demand in demands:
+        if merged and merged[-1].indexes == demand.indexes:
+            merged[-1] = replace(demand, lines=(*merged[-1].lines, *demand.lines))
+        else:
+            merged.append(demand)
+    return merged
+
+
+def _pins(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the versions of *document* as constraints; another index need not know a local version (`+cu128`)."""
+    return tuple(
+        f"{package['name']}=={package['version'].partition('+')[0]}"
+        for package in document.get("packages", ())
+        if "version" in package
+    )
+
+
+def _portable(file: Path, root: Path) -> str:
+    """Returns a name for *file* that is the same in every checkout."""
+    return os.path.relpath(file, root).replace(os.sep, "/")
+
+
+def _index(index: IndexConfig) -> str:
+    from urllib.parse import urlsplit  # noqa: PLC0415
+
+    parts = urlsplit(index.url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _json(value: object) -> object:
+    return list(map(_json, value)) if isinstance(value, tuple) else value
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Replaces *path* in one step, so that nobody ever reads half a lockfile."""
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(temporary).unlink()
+            raise
+    except OSError as error:
+        raise LockError(
+            f"{path}: cannot be written: {error.strerror}", hint="check the folder's permissions"
+        ) from error

@@ -1,0 +1,183 @@
+"""Turns requirements into a lockfile for a target: the resolving is uv's, asked in its own words."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+import threading
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from packaging.utils import canonicalize_name
+
+from wheelcache.config import IndexConfig
+from wheelcache.errors import NetworkError, ResolveError
+from wheelcache.programs import Completed, run_program
+from wheelcache.target import Target, uv_arguments
+
+_NO_ANSWER: Final = re.compile(
+    r"error sending request|Failed to (?:fetch|download)|tcp connect error|dns error|timed out|network was disabled",
+)
+"""What uv says when an index did not answer (as opposed to answering that there is no solution)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Demand:
+    """What one resolution is asked for.
+
+    Attributes:
+        lines: lines of a requirements file: PEP 508 requirements, and `-r` and `-c` with absolute paths.
+        index_url: the one index to use in place of the project's; None for the project's.
+        extra_index_urls: further indexes; the best version of any is taken, as pip does.
+        find_links: folders or pages with wheels.
+        prereleases: True when pre-releases are allowed for everything.
+        constraints: PEP 508 lines that bound versions without asking for anything.
+    """
+
+    lines: tuple[str, ...]
+    index_url: str | None = None
+    extra_index_urls: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
+    prereleases: bool = False
+    constraints: tuple[str, ...] = ()
+
+    @property
+    def indexes(self) -> tuple[object, ...]:
+        """Everything that says where to look: demands of equal indexes can be resolved together."""
+        return (self.index_url, self.extra_index_urls, self.find_links, self.prereleases)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resolver:
+    """uv, with what is the same for all resolutions of a run.
+
+    Attributes:
+        uv: the program.
+        indexes: the project's indexes, the first the default; empty for uv's own default.
+        torch_backend: uv's `--torch-backend`, such as `cu128`.
+        environ: the environment uv runs in.
+        timeout: seconds without an answer from an index.
+        stop: set when the user interrupts.
+    """
+
+    uv: str
+    indexes: Sequence[IndexConfig] = ()
+    torch_backend: str | None = None
+    environ: Mapping[str, str]
+    timeout: float = 60
+    stop: threading.Event
+
+    def resolve(
+        self,
+        demand: Demand,
+        target: Target,
+        *,
+        preferences: Mapping[str, Any] | None = None,
+        upgrade: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Resolves *demand* for *target* to wheels with hashes.
+
+        Args:
+            demand: what to resolve.
+            target: what the wheels must fit.
+            preferences: a PEP 751 document whose versions are kept where they can be.
+            upgrade: projects whose preferred version is to be forgotten.
+
+        Returns:
+            A PEP 751 document.
+
+        Raises:
+            ResolveError: there is no solution of wheels; the message is uv's reason.
+            NetworkError: an index did not answer.
+        """
+        with tempfile.TemporaryDirectory(prefix="wheelcache-lock-") as scratch:
+            requirements = Path(scratch, "requirements.in")
+            requirements.write_text("\n".join([*demand.lines, ""]), encoding="utf-8")
+            constraints = Path(scratch, "constraints.txt")
+            constraints.write_text("\n".join([*demand.constraints, ""]), encoding="utf-8")
+            output = Path(scratch, "pylock.toml")
+            if preferences is not None:
+                output.write_text(_toml(preferences), encoding="utf-8")
+            completed = run_program(
+                [
+                    *self._command(demand, target, upgrade),
+                    *("--constraints", str(constraints)),
+                    *("--output-file", str(output)),
+                    str(requirements),
+                ],
+                env=self._environment(),
+                stop=self.stop,
+            )
+            if completed.returncode != 0:
+                raise _reason(completed, scratch)
+            return tomllib.loads(output.read_text(encoding="utf-8"))
+
+    def _command(self, demand: Demand, target: Target, upgrade: Sequence[str]) -> list[str]:
+        command = [self.uv, "pip", "compile", "--format", "pylock.toml", "--no-build", "--no-header", "--quiet"]
+        command += ["--python", sys.executable, *uv_arguments(target)]
+        if demand.index_url is not None:
+            command += ["--default-index", demand.index_url]
+        elif self.indexes:
+            command += ["--default-index", self.indexes[0].url]
+            for index in self.indexes[1:]:
+                command += ["--index", f"{index.name}={index.url}"]
+        for url in demand.extra_index_urls:
+            command += ["--extra-index-url", url]
+        if demand.extra_index_urls:
+            command += ["--index-strategy", "unsafe-best-match"]
+        for place in demand.find_links:
+            command += ["--find-links", place]
+        if demand.prereleases:
+            command += ["--prerelease", "allow"]
+        if self.torch_backend is not None and demand.index_url is None:
+            command += ["--torch-backend", self.torch_backend]
+        for name in upgrade:
+            command += ["--upgrade-package", canonicalize_name(name)]
+        return command
+
+    def _environment(self) -> dict[str, str]:
+        bundle = self.environ.get("REQUESTS_CA_BUNDLE")
+        certificates = {"SSL_CERT_FILE": bundle} if bundle and "SSL_CERT_FILE" not in self.environ else {}
+        return {
+            **self.environ,
+            **certificates,
+            "NO_COLOR": "1",
+            "UV_HTTP_TIMEOUT": str(max(1, round(self.timeout))),
+            "UV_NO_PROGRESS": "1",
+            "UV_PYTHON_DOWNLOADS": "never",
+        }
+
+
+def uv_program() -> str:
+    """Returns the path of the uv that was installed with us."""
+    from uv import find_uv_bin  # noqa: PLC0415 - needed only where something is resolved
+
+    return str(find_uv_bin())
+
+
+def _toml(document: Mapping[str, Any]) -> str:
+    import tomli_w  # noqa: PLC0415 - needed only where a lockfile is written
+
+    return tomli_w.dumps(document)
+
+
+def _reason(completed: Completed, scratch: str) -> ResolveError | NetworkError:
+    """Returns uv's own words as the error they stand for, without our temporary paths and credentials."""
+    said = completed.stderr.decode(errors="replace").replace(f"{scratch}/", "").strip()
+    said = re.sub(r"(https?://)[^/@\s]*@", r"\1", said)
+    if _NO_ANSWER.search(said) and "No solution found" not in said:
+        return NetworkError(
+            f"the package index did not answer:\n{said}", hint="check the network, or name another index"
+        )
+    if "network was disabled" in said:
+        return NetworkError(f"nothing can be resolved offline:\n{said}", hint="run once with the network")
+    if "no usable wheels" in said or "has no wheels" in said:
+        return ResolveError(
+            f"a project has no wheel for the target:\n{said}",
+            hint="choose a version with wheels, or put a wheel built from its source distribution into an index of yours",
+        )
+    return ResolveError(f"the requirements cannot be resolved:\n{said}", hint="change the requirement named above")
