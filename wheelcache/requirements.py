@@ -173,9 +173,11 @@ def read_closure(files: Sequence[Path], *, read: Callable[[Path], str]) -> Mappi
             raise ProjectFileError(
                 f"{asker}{file}: expected a requirements file: {reason}", hint="correct the name, or create the file"
             ) from error
-        for line in parse_requirements(texts[file]):
-            if line.kind in {"include", "constraint"} and "://" not in line.text:
-                waiting.append((_joined(file.parent, line.text), f"{file}:{line.number}: "))
+        waiting += [
+            (_joined(file.parent, line.text), f"{file}:{line.number}: ")
+            for line in parse_requirements(texts[file])
+            if line.kind in {"include", "constraint"} and "://" not in line.text
+        ]
     return texts
 
 

@@ -178,6 +178,6 @@ def _reason(completed: Completed, scratch: str) -> ResolveError | NetworkError:
     if "no usable wheels" in said or "has no wheels" in said:
         return ResolveError(
             f"a project has no wheel for the target:\n{said}",
-            hint="choose a version with wheels, or put a wheel built from its source distribution into an index of yours",
+            hint="choose a version with wheels, or put a wheel built from its source into an index of yours",
         )
     return ResolveError(f"the requirements cannot be resolved:\n{said}", hint="change the requirement named above")

@@ -117,7 +117,7 @@ def test_what_cannot_be_fetched_by_digest_is_refused_by_name(entry, message):
     "text", ["x = [", "a = 1", 'lock-version = "9.0"\ncreated-by = "x"\npackages = []', "packages = 'x'"]
 )
 def test_what_is_no_lockfile_is_refused(text):
-    with pytest.raises(LockError, match="pylock.toml"):
+    with pytest.raises(LockError, match=r"pylock\.toml"):
         parse_lockfile(text, PATH)
 
 

@@ -154,7 +154,7 @@ def _usage(error: click.ClickException, session: Session, arguments: list[str]) 
 
 @contextmanager
 def _signals(session: Session) -> Iterator[None]:
-    """Turns the first SIGINT or SIGTERM into `session.stop`, so that work ends in order; a second one ends it at once."""
+    """Turns the first SIGINT or SIGTERM into `session.stop`, so that work ends in order; a second ends it now."""
 
     def handle(number: int, _frame: FrameType | None) -> None:
         again = session.stop.is_set()

@@ -38,9 +38,9 @@ def command(
     python: str | None,
     platform: str | None,
     index_url: str | None,
-    upgrade: bool,  # noqa: FBT001 - click hands flags over
+    upgrade: bool,
     upgrades: tuple[str, ...],
-    check: bool,  # noqa: FBT001
+    check: bool,
 ) -> None:
     """Resolve what each service installs, for the target its image is, into pylock.<service>.toml.
 
@@ -103,7 +103,7 @@ def lock_project(
 
 
 def lock_requirements(session: Session, project: Project, files: Sequence[Path], *, frozen: bool) -> Locked:
-    """Locks requirement files into the working directory's `pylock.toml`, unless it stands and still answers to them."""
+    """Locks requirement files into the working directory's `pylock.toml`, unless it still answers to them."""
     from wheelcache.locking import lock_files  # noqa: PLC0415
 
     path = Path("pylock.toml").absolute()

@@ -19,6 +19,7 @@ class AmountType(click.ParamType):
     name = "amount"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
+        """Returns what `parse_bytes` makes of *value*."""
         try:
             return parse_bytes(value)
         except ValueError as error:

@@ -91,7 +91,8 @@ class _Console:
         self._screen = screen
         self._verbosity = verbosity
 
-    def show(self, event: Event) -> None:  # noqa: C901 - one case per event
+    def show(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case per event
+        """Shows one event."""
         screen = self._screen
         match event:
             case Note(level=level, message=message):

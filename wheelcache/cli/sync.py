@@ -41,13 +41,13 @@ def command(
     python: str | None,
     platform: str | None,
     index_url: str | None,
-    frozen: bool,  # noqa: FBT001 - click hands flags over
+    frozen: bool,
     mirrors: tuple[str, ...],
     timeout: float | None,
     deadline: float | None,
     connections: int | None,
     limit_rate: int | None,
-    dry_run: bool,  # noqa: FBT001
+    dry_run: bool,
 ) -> None:
     """Lock what is unlocked or stale, then make the store complete: for every service, or just those named.
 
