@@ -1,0 +1,95 @@
+"""Decides which services share which heavy wheels: the groups behind the shared bases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from wheelcache.digest import Digest
+from wheelcache.lock import LockedWheel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sharer:
+    """A service that can take heavy wheels from its base.
+
+    Attributes:
+        name: the service.
+        ground: what must be equal for two services to share: the base image's id and the target.
+        wheels: everything that the service's lockfile means.
+    """
+
+    name: str
+    ground: tuple[str, str]
+    wheels: tuple[LockedWheel, ...]
+
+    @property
+    def heavy(self) -> frozenset[Digest]:
+        """The digests of its heavy wheels."""
+        return frozenset(wheel.digest for wheel in self.wheels if wheel.is_heavy)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharedSet:
+    """Heavy wheels that several services of one ground have in common.
+
+    Attributes:
+        ground: as their services have it.
+        services: at least two, in the order given.
+        wheels: in the order in which they are installed: what changes least comes first.
+    """
+
+    ground: tuple[str, str]
+    services: tuple[str, ...]
+    wheels: tuple[LockedWheel, ...]
+
+
+def plan_shared_sets(sharers: Sequence[Sharer]) -> tuple[SharedSet, ...]:
+    """Groups services so that as many bytes as possible are stored once.
+
+    A service takes its heavy wheels from one base, which may hold nothing that the service has not locked. Of all sets
+    that two services have in common the one that saves most bytes is taken first, for all services that hold it.
+
+    Args:
+        sharers: the services that can share; those that cannot are left out by the caller.
+    """
+    waiting = list(sharers)
+    planned: list[SharedSet] = []
+    while best := _best_set(waiting):
+        ground, common = best
+        members = [sharer for sharer in waiting if sharer.ground == ground and common <= sharer.heavy]
+        chosen = [wheel for wheel in members[0].wheels if wheel.digest in common]
+        planned.append(
+            SharedSet(
+                ground=ground,
+                services=tuple(sharer.name for sharer in members),
+                wheels=tuple(sorted(chosen, key=order_of_change)),
+            )
+        )
+        waiting = [sharer for sharer in waiting if sharer not in members]
+    return tuple(planned)
+
+
+def order_of_change(wheel: LockedWheel) -> tuple[int, str]:
+    """Orders heavy wheels by how seldom they change: CUDA's libraries, then all others, torch last."""
+    if wheel.name.startswith("nvidia-"):
+        return (0, wheel.name)
+    return (2 if wheel.name in {"torch", "torchvision", "torchaudio"} else 1, wheel.name)
+
+
+def _best_set(sharers: Sequence[Sharer]) -> tuple[tuple[str, str], frozenset[Digest]] | None:
+    sizes = {wheel.digest: wheel.size or 0 for sharer in sharers for wheel in sharer.wheels}
+    candidates: dict[tuple[tuple[str, str], frozenset[Digest]], int] = {}
+    for one, other in combinations(sharers, 2):
+        common = one.heavy & other.heavy
+        if one.ground != other.ground or not common:
+            continue
+        users = sum(sharer.ground == one.ground and common <= sharer.heavy for sharer in sharers)
+        candidates[one.ground, common] = (users - 1) * _bytes(common, sizes)
+    # The names break ties, so that equal projects always get equal bases.
+    return max(candidates, key=lambda candidate: (candidates[candidate], sorted(candidate[1])), default=None)
+
+
+def _bytes(digests: Iterable[Digest], sizes: Mapping[Digest, int]) -> int:
+    return sum(sizes[digest] for digest in digests)

@@ -1,0 +1,77 @@
+"""Which services share which heavy wheels."""
+
+from builders.plan import Sharer, plan_shared_sets
+from wheelcache.digest import digest_of_bytes
+from wheelcache.lock import LockedWheel
+
+GROUND = ("sha256:base", "target")
+
+
+def wheel(name: str, megabytes: int = 100) -> LockedWheel:
+    return LockedWheel(
+        name=name,
+        version="1",
+        filename=f"{name}-1-py3-none-any.whl",
+        digest=digest_of_bytes(name.encode()),
+        size=megabytes * 1_000_000,
+        urls=(),
+    )
+
+
+def sharer(name: str, *wheels: LockedWheel, ground=GROUND) -> Sharer:
+    return Sharer(name=name, ground=ground, wheels=wheels)
+
+
+TORCH, CUDNN, TRITON, FLASK, TF = (
+    wheel("torch", 888),
+    wheel("nvidia-cudnn-cu12", 707),
+    wheel("triton", 156),
+    wheel("flask", 0),
+    wheel("tensorflow", 600),
+)
+
+
+def described(sets):
+    return [(each.services, [wheel.name for wheel in each.wheels]) for each in sets]
+
+
+def test_what_two_services_have_in_common_is_shared_and_what_changes_least_comes_first():
+    sets = plan_shared_sets([sharer("a", TORCH, TRITON, CUDNN, FLASK), sharer("b", FLASK, CUDNN, TORCH, TRITON)])
+
+    assert described(sets) == [(("a", "b"), ["nvidia-cudnn-cu12", "triton", "torch"])]
+
+
+def test_a_base_holds_nothing_that_one_of_its_services_has_not_locked():
+    sets = plan_shared_sets([sharer("a", TORCH, CUDNN, TF), sharer("b", TORCH, CUDNN)])
+
+    assert described(sets) == [(("a", "b"), ["nvidia-cudnn-cu12", "torch"])]
+
+
+def test_the_set_that_saves_most_bytes_wins():
+    a, b, c = sharer("a", TORCH, CUDNN, TF), sharer("b", TORCH, CUDNN, TF), sharer("c", TORCH, CUDNN)
+
+    assert described(plan_shared_sets([a, b, c])) == [(("a", "b", "c"), ["nvidia-cudnn-cu12", "torch"])]
+
+
+def test_services_that_share_nothing_with_the_first_group_can_form_another():
+    sets = plan_shared_sets([sharer("a", TORCH), sharer("b", TORCH), sharer("c", TF), sharer("d", TF)])
+
+    assert described(sets) == [(("a", "b"), ["torch"]), (("c", "d"), ["tensorflow"])]
+
+
+def test_one_service_alone_and_light_wheels_share_nothing():
+    assert plan_shared_sets([sharer("a", TORCH)]) == ()
+    assert plan_shared_sets([sharer("a", FLASK), sharer("b", FLASK)]) == ()
+
+
+def test_another_base_image_or_target_shares_nothing():
+    assert plan_shared_sets([sharer("a", TORCH), sharer("b", TORCH, ground=("sha256:other", "target"))]) == ()
+
+
+def test_the_order_in_which_services_come_does_not_change_what_is_shared():
+    a, b, c = sharer("a", TORCH, CUDNN), sharer("b", TORCH, TF), sharer("c", TF, TORCH, CUDNN)
+
+    def sets(*order):
+        return {frozenset(wheel.name for wheel in each.wheels) for each in plan_shared_sets(order)}
+
+    assert sets(a, b, c) == sets(c, b, a) == sets(b, c, a)
