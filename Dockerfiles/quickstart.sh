@@ -39,7 +39,7 @@ done
 docker system df -v --format '{{json .Images}}' >"$results/images.json" 2>/dev/null || true
 docker system df --format '{{.Type}}: {{.Size}}' >"$results/engine" 2>/dev/null || true
 
-python - "$results" <<'PYTHON'
+python - "$results" <<'PYTHON' || code=$((code ? code : 1))
 """Prints what was done and what it costs, from the commands' own JSON and the engine's own account."""
 
 import json
@@ -94,7 +94,7 @@ services = build.get("services", [])
 rows = []
 for service in services:
     image = by_name.get(service.get("image") or "", {})
-    rows.append([service["name"], service["state"], f"{service['seconds']:.1f}", service["attempts"],
+    rows.append([service["name"], service["state"], f"{service.get('seconds') or 0:.1f}", service.get("attempts") or 0,
                  amount(wheels.get(service["name"], 0)), image.get("Size", "?"), image.get("UniqueSize", "?")])
 if rows:
     table(["service", "state", "seconds", "attempts", "wheels", "image", "not shared"], rows)
