@@ -13,7 +13,7 @@ from wheelcache.config import DownloadConfig, IndexConfig, MirrorConfig, Project
 from wheelcache.errors import UsageError
 
 
-class AmountType(click.ParamType):
+class AmountType(click.ParamType[int]):
     """Bytes, or bytes per second, as people write them."""
 
     name = "amount"

@@ -178,7 +178,7 @@ class _Bars:
     def __init__(self, stream: TextIO) -> None:
         from tqdm import tqdm  # noqa: PLC0415 - only a terminal needs it
 
-        self._tqdm = tqdm
+        self._tqdm: type[tqdm[object]] = tqdm
         self._stream = stream
         self._total: tqdm[object] | None = None
         self._files: dict[str, tqdm[object]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -43,7 +44,7 @@ def command(
         )
 
 
-def _row(locked: Locked, session: Session) -> dict[str, object]:
+def _row(locked: Locked, session: Session) -> dict[str, Any]:
     present = [wheel for wheel in locked.wheels if session.store.has(wheel)]
     absent = [wheel for wheel in locked.wheels if wheel not in present]
     held = {wheel.digest: session.store.partial_bytes(wheel.digest) for wheel in absent}
