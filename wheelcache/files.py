@@ -1,0 +1,76 @@
+"""What the store and the wheelhouse ask of a file system: atomic writes, durable renames, copies that share blocks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+_FICLONE: Final = 0x40049409
+"""Linux's ioctl that makes a file share all blocks of another (ioctl_ficlonerange(2))."""
+
+
+def write_atomically(file: Path, data: bytes) -> None:
+    """Writes *data* so that *file* is seen whole or as it was, also by a reader at the same moment."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames within *folder* survive a power cut; where folders cannot be opened (Windows) that is given."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def copy_sharing_blocks(source: Path, destination: Path) -> None:
+    """Copies a file, as a reflink where the file system can: no bytes are written, yet the copies are independent."""
+    if not reflink(source, destination):
+        shutil.copyfile(source, destination)  # CPython uses the kernel's own copy where there is one
+
+
+def reflink(source: Path, destination: Path) -> bool:
+    """Makes *destination*, which must not exist, share all blocks of *source*; False where that cannot be."""
+    if sys.platform != "linux":
+        return False
+    import fcntl  # noqa: PLC0415 - absent from Windows
+
+    with source.open("rb") as original, destination.open("xb") as copy:
+        try:
+            fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
+        except OSError:  # one file system cannot, another is not the same: whatever the reason, it is copied instead
+            cloned = False
+        else:
+            cloned = True
+    if not cloned:
+        destination.unlink()
+    return cloned
+
+
+def boot_id() -> str:
+    """Returns what tells this start of the machine from every other; empty where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return _boot_session() if sys.platform == "darwin" else ""
+
+
+def _boot_session() -> str:
+    """Returns macOS's `kern.bootsessionuuid` (sysctlbyname(3))."""
+    import ctypes  # noqa: PLC0415 - needed nowhere else
+
+    buffer = ctypes.create_string_buffer(64)
+    length = ctypes.c_size_t(64)
+    failed = ctypes.CDLL(None).sysctlbyname(b"kern.bootsessionuuid", buffer, ctypes.byref(length), None, 0)
+    return "" if failed else buffer.value.decode("ascii")

@@ -1,0 +1,316 @@
+"""What all transfers of a sync share: who stops them, how fast they may be, how slow, and how their hosts behave."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Self
+
+from wheelcache.errors import StoreError
+from wheelcache.transfer import HOST_FAULTS, Fault, HostState, Sample, SourceFault, is_stalled
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from wheelcache.partial import Partial
+    from wheelcache.transport import Answer
+
+_TICK_SECONDS: Final = 0.1
+_FLUSH_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchSettings:
+    """How to fetch; times in seconds, rates in bytes per second, 0 for none.
+
+    Attributes:
+        connections: at most, all files together.
+        per_host: connections at most, per host.
+        timeout: without a byte.
+        deadline: for a whole sync.
+        min_rate: slower than this over *rate_window* counts as stalled.
+        limit_rate: all connections together.
+        retries: failures in a row, without progress between them, that a wheel bears beyond one per source.
+        backoff: the first pause is at most this; later ones grow to *longest_pause*.
+        reserve: bytes of the disk that are left free.
+    """
+
+    connections: int = 4
+    per_host: int = 4
+    timeout: float = 60.0
+    deadline: float = 0.0
+    min_rate: int = 20_000
+    rate_window: float = 30.0
+    limit_rate: int = 0
+    retries: int = 8
+    backoff: float = 0.5
+    longest_pause: float = 30.0
+    reserve: int = 16_000_000
+
+    @property
+    def rate_floor(self) -> float:
+        """The rate below which one connection counts as stalled; never what our own limit makes of it."""
+        if not self.limit_rate:
+            return self.min_rate
+        return min(self.min_rate, self.limit_rate / self.connections / 4)
+
+
+class Halted(Exception):  # noqa: N818 - somebody asked for it
+    """The sync is to end now: it was interrupted, or its time is up."""
+
+
+class Reading:
+    """One answer's body while a worker reads it and the watch looks on."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._cause: Exception | None = None
+        self.received = 0
+        self.samples: deque[Sample] = deque()
+
+    def read(self, size: int) -> bytes:
+        """Returns the next bytes; empty at the end.
+
+        Raises:
+            SourceFault: the source failed, or the watch gave it up.
+            Halted: the sync is to end.
+        """
+        try:
+            data = self._answer.read(size)
+        except Exception:  # an abort in mid-read ends in whatever the TLS layer makes of it
+            if self._cause is not None:
+                raise self._cause from None
+            raise
+        if self._cause is not None:  # after an abort a TLS socket may hand out bytes that were never decrypted
+            raise self._cause
+        self.received += len(data)
+        return data
+
+    def give_up(self, cause: Exception) -> None:
+        """Ends the body, from another thread; the worker gets *cause*."""
+        if self._cause is None:
+            self._cause = cause
+            self._answer.abort()
+
+
+class Watch:
+    """Looks at all readings every moment: ends them when asked to stop, when time is up or when one has stalled.
+
+    A context; leaving it ends its threads.
+
+    Args:
+        stop: set from outside, by a signal's handler for one.
+        settings: the limits.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, *, stop: threading.Event, settings: FetchSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.halted = threading.Event()
+        self.reason = ""
+        """Why it halted, for people."""
+        self.is_expired = False
+        """True when it halted because the time for the whole sync was up."""
+        self.clock = clock
+        self._stop = stop
+        self._settings = settings
+        self._ends = clock() + settings.deadline if settings.deadline else None
+        self._guard = threading.Lock()
+        self._readings: set[Reading] = set()
+        self._partials: set[Partial] = set()
+        self._over = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._look_on, name="wheelcache-watch", daemon=True),
+            threading.Thread(target=self._flush, name="wheelcache-flush", daemon=True),
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.halt("given up")
+        self._over.set()
+        self._threads[0].join()
+        self._threads[1].join(timeout=1.0)  # may be in the midst of bringing a gigabyte to the disk
+
+    def halt(self, reason: str) -> None:
+        """Ends everything: readings now, workers at their next step."""
+        if not self.halted.is_set():
+            self.reason = reason
+            self.halted.set()
+        with self._guard:
+            readings = list(self._readings)
+        for reading in readings:
+            reading.give_up(Halted(self.reason))
+
+    def check(self) -> None:
+        """Does nothing unless the sync is to end.
+
+        Raises:
+            Halted: it is.
+        """
+        if self.halted.is_set():
+            raise Halted(self.reason)
+
+    def sleep(self, seconds: float) -> None:
+        """Waits, but not beyond the end of the sync.
+
+        Raises:
+            Halted: the sync is to end.
+        """
+        self.halted.wait(seconds)
+        self.check()
+
+    @contextmanager
+    def reading(self, answer: Answer) -> Iterator[Reading]:
+        """Watches an answer's body for as long as the context lasts."""
+        reading = Reading(answer)
+        with self._guard:
+            self._readings.add(reading)
+        try:
+            self.check()
+            yield reading
+        finally:
+            with self._guard:
+                self._readings.discard(reading)
+
+    @contextmanager
+    def flushing(self, partial: Partial) -> Iterator[None]:
+        """Brings a partial's bytes to the disk every few seconds for as long as the context lasts."""
+        with self._guard:
+            self._partials.add(partial)
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._partials.discard(partial)
+
+    def _look_on(self) -> None:
+        while not self._over.wait(_TICK_SECONDS):
+            if self._stop.is_set():
+                self.halt("interrupted")
+            elif self._ends is not None and self.clock() >= self._ends:
+                self.is_expired = not self.halted.is_set() or self.is_expired
+                self.halt(f"the deadline of {self._settings.deadline:g} s has passed")
+            else:
+                with self._guard:
+                    readings = list(self._readings)
+                for reading in readings:
+                    self._sample(reading)
+
+    def _sample(self, reading: Reading) -> None:
+        """Looks whether a body has stalled; before its first byte, the timeout alone counts."""
+        if not reading.received:
+            return
+        now, window = self.clock(), self._settings.rate_window
+        reading.samples.append(Sample(time=now, received=reading.received))
+        if is_stalled(reading.samples, min_rate=self._settings.rate_floor, window=window):
+            rate = (reading.received - reading.samples[0].received) / window
+            reading.give_up(
+                SourceFault(
+                    Fault.SLOW if rate else Fault.SILENT,
+                    f"expected {self._settings.rate_floor:,.0f} bytes/s, found {rate:,.0f} over {window:g} s",
+                    hint="name a faster mirror, or lower min-rate",
+                )
+            )
+        while len(reading.samples) > 1 and reading.samples[1].time <= now - window:
+            reading.samples.popleft()
+
+    def _flush(self) -> None:
+        while not self._over.wait(_FLUSH_SECONDS):
+            with self._guard:
+                partials = list(self._partials)
+            for partial in partials:
+                try:
+                    partial.flush()
+                except StoreError:
+                    continue  # the mark stays where it is; the worker meets the same disk and reports it
+
+
+class Throttle:
+    """Keeps all connections together below a rate.
+
+    Args:
+        rate: bytes per second; 0 for none.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, rate: int, *, clock: Callable[[], float]) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._paid_until = 0.0
+
+    def largest_read(self, wanted: int) -> int:
+        """Returns *wanted*, or less where so much at once would be seconds of the rate."""
+        return min(wanted, max(self._rate // 16, 1 << 10)) if self._rate else wanted
+
+    def delay(self, received: int) -> float:
+        """Returns the seconds to wait after *received* bytes."""
+        if not self._rate:
+            return 0.0
+        with self._guard:
+            now = self._clock()
+            self._paid_until = max(self._paid_until, now) + received / self._rate
+            return self._paid_until - now
+
+
+class Hosts:
+    """How each host does, over all wheels, and how many connections go to it.
+
+    Args:
+        per_host: connections at most.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, per_host: int, *, clock: Callable[[], float]) -> None:
+        self._per_host = per_host
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._states: dict[str, HostState] = {}
+        self._slots: dict[str, threading.Semaphore] = {}
+
+    def states(self) -> dict[str, HostState]:
+        """Returns what is known of each host."""
+        with self._guard:
+            return dict(self._states)
+
+    def failed(self, host: str, fault: SourceFault) -> None:
+        """Notes a failure that may concern other wheels too; a host that named a time is left alone by all."""
+        if fault.fault not in HOST_FAULTS:
+            return
+        with self._guard:
+            state = self._states.get(host, HostState())
+            rest = self._clock() + fault.retry_after if fault.retry_after else state.rests_until
+            self._states[host] = replace(state, faults=state.faults + 1, rests_until=rest)
+
+    def worked(self, host: str) -> None:
+        """Notes that bytes came."""
+        with self._guard:
+            self._states.pop(host, None)
+
+    @contextmanager
+    def slot(self, host: str, watch: Watch) -> Iterator[None]:
+        """Holds one of the host's connections for as long as the context lasts.
+
+        Raises:
+            Halted: the sync is to end.
+        """
+        with self._guard:
+            slots = self._slots.setdefault(host, threading.Semaphore(self._per_host))
+        while not slots.acquire(timeout=_TICK_SECONDS):
+            watch.check()
+        try:
+            yield
+        finally:
+            slots.release()

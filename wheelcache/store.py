@@ -1,0 +1,275 @@
+"""The content-addressed store: whole blobs under their digest, partials beside them, views of them for builds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+from wheelcache.digest import Digest, hex_of
+from wheelcache.errors import IntegrityError, StoreError
+from wheelcache.files import boot_id, copy_sharing_blocks, reflink, sync_folder, write_atomically
+from wheelcache.lock import LockedWheel
+from wheelcache.partial import Partial, usable_bytes
+
+if TYPE_CHECKING:
+    from wheelcache.catalog import Catalog, Entry
+
+_CACHEDIR_TAG: Final = """Signature: 8a477f597d28d172789f06886806bc55
+# This folder is a cache of wheelcache's; backup programs may leave it out (https://bford.info/cachedir/).
+"""
+_FOLDERS: Final = ("blobs/sha256", "partial", "views", "projects", "quarantine")
+
+
+class Store:
+    """The content-addressed store (DESIGN.md section 6).
+
+    A blob that exists is whole: it got its name by a rename, after its bytes were hashed and on the disk. Any number of
+    processes and threads may share a store.
+
+    Attributes:
+        root: the cache folder.
+    """
+
+    def __init__(self, root: Path, *, boot: str, now: Callable[[], float]) -> None:
+        self.root = root
+        self._base = root / "v1"
+        self._boot = boot
+        self._now = now
+        self._known: dict[Digest, Entry] | None = None
+        self._opened_catalog: Catalog | None = None
+
+    @classmethod
+    def open(cls, root: Path, *, now: Callable[[], float] = time.time) -> Store:
+        """Opens the store in the cache folder *root*, making what is not there yet.
+
+        Args:
+            root: the cache folder.
+            now: seconds since 1970.
+
+        Raises:
+            StoreError: it is no folder, cannot be written, or its `v1` is a symbolic link.
+        """
+        base = root / "v1"
+        where = {"hint": "choose another cache folder with --cache-dir or WHEELCACHE_DIR", "path": str(root)}
+        if base.is_symlink():
+            raise StoreError(f"{base}: expected a folder, found a symbolic link", **where)
+        try:
+            for folder in _FOLDERS:
+                (base / folder).mkdir(parents=True, exist_ok=True)
+            if not (root / "CACHEDIR.TAG").exists():
+                write_atomically(root / "CACHEDIR.TAG", _CACHEDIR_TAG.encode())
+        except (FileExistsError, NotADirectoryError) as error:
+            raise StoreError(f"{error.filename}: expected a folder, found a file", **where) from error
+        except OSError as error:
+            raise StoreError(f"{root}: the cache folder cannot be written: {error.strerror}", **where) from error
+        if not os.access(base / "partial", os.W_OK):
+            raise StoreError(f"{root}: the cache folder cannot be written", **where)
+        return cls(root, boot=boot_id(), now=now)
+
+    def blob(self, digest: Digest) -> Path:
+        """Returns where the blob of *digest* is, or would be."""
+        name = hex_of(digest)
+        return self._base / "blobs" / "sha256" / name[:2] / name
+
+    def has(self, wheel: LockedWheel) -> bool:
+        """True when the store holds *wheel*; one stat, unless the file changed since it was verified.
+
+        Raises:
+            StoreError: the file or the catalog cannot be read.
+        """
+        blob = self.blob(wheel.digest)
+        try:
+            found = blob.stat()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise StoreError(f"{blob}: {error.strerror}", hint="check the cache folder's permissions") from error
+        entry = self._entries().get(wheel.digest)
+        if entry is not None and (found.st_size, found.st_mtime_ns, found.st_ino) != (
+            entry.size,
+            entry.mtime_ns,
+            entry.inode,
+        ):
+            return self._still_is(wheel, blob)
+        return wheel.size is None or wheel.size == found.st_size
+
+    def partial_bytes(self, digest: Digest) -> int:
+        """Returns the bytes of *digest* that the next transfer will not fetch again."""
+        return usable_bytes(self._base / "partial", digest, boot=self._boot)
+
+    def free_bytes(self) -> int:
+        """Returns the bytes that the store's disk has room for."""
+        return shutil.disk_usage(self._base).free
+
+    def acquire(self, digest: Digest, *, timeout: float = -1) -> AbstractContextManager[object] | None:
+        """Takes the right to write *digest*; it ends with the context, and with this process however it ends.
+
+        Look again whether the store has the wheel once this returns: its last owner may have published it.
+
+        Args:
+            digest: whose bytes are to be written.
+            timeout: seconds to wait for another owner; negative to wait for ever.
+
+        Returns:
+            A context that is entered already and gives the right back on exit; None where another owner kept it.
+
+        Raises:
+            StoreError: the lock cannot be made.
+        """
+        from filelock import FileLock, Timeout  # noqa: PLC0415 - 30 ms, needed only when something is written
+
+        file = self._lock_file(digest)
+        try:
+            return FileLock(file).acquire(timeout=timeout)
+        except Timeout:
+            return None
+        except OSError as error:
+            raise StoreError(f"{file}: cannot be locked: {error.strerror}", hint="check the cache folder") from error
+
+    def partial(self, wheel: LockedWheel) -> Partial:
+        """Opens the partial of *wheel*, adopting what an earlier run left; the caller holds the digest's lock.
+
+        Raises:
+            StoreError: it cannot be opened or read.
+        """
+        return Partial(self._base / "partial", wheel.digest, boot=self._boot, size=wheel.size)
+
+    def publish(self, wheel: LockedWheel, partial: Partial) -> Path:
+        """Makes *partial* the blob of *wheel*; the caller holds the digest's lock.
+
+        Raises:
+            IntegrityError: the bytes are others; nothing is published.
+            StoreError: the disk failed.
+        """
+        if partial.digest() != wheel.digest:
+            raise IntegrityError(f"{wheel.filename}: expected {wheel.digest}, found {partial.digest()}")
+        blob = self.blob(wheel.digest)
+        found = partial.publish(blob)
+        self._record(wheel, found)
+        self._lock_file(wheel.digest).unlink(
+            missing_ok=True
+        )  # who waits for it finds the blob, whichever inode it locks
+        return blob
+
+    def touch(self, digests: Iterable[Digest]) -> None:
+        """Notes that wheels were used; one short transaction.
+
+        Raises:
+            StoreError: the catalog cannot be written.
+        """
+        self._catalog().touch(digests, now=self._now())
+
+    def view(
+        self, key: str, entries: Sequence[tuple[PurePosixPath, LockedWheel]], texts: Mapping[PurePosixPath, str]
+    ) -> Path:
+        """Returns the folder `views/<key>` with wheels under the names given, which builds mount.
+
+        It appears whole or not at all. One that is there already is taken as it is: *key* must stand for the content.
+
+        Args:
+            key: names the content, and the folder: BuildKit tells local contexts apart by that name.
+            entries: where each wheel goes, relative.
+            texts: small files beside them.
+
+        Raises:
+            StoreError: a wheel is not in the store, or the disk failed.
+        """
+        view = self._base / "views" / key
+        if view.is_dir():
+            return view
+        temporary = view.with_name(f".{key}.{os.getpid()}.{time.monotonic_ns()}")
+        try:
+            temporary.mkdir()
+            for path, wheel in entries:
+                self._place(wheel, temporary / path)
+            for path, text in texts.items():
+                file = temporary / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, encoding="utf-8")
+                file.chmod(0o644)
+            for folder in (temporary, *(path for path in temporary.rglob("*") if path.is_dir())):
+                folder.chmod(0o755)
+            _rename_unless_made(temporary, view)
+        except OSError as error:
+            raise StoreError(f"{view}: {error.strerror}", hint="check the cache folder and its disk") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        sync_folder(view.parent)
+        return view
+
+    def _place(self, wheel: LockedWheel, destination: Path) -> None:
+        """Reflinks, else hard links, else copies a blob; the kernel may forbid links to another user's files."""
+        blob = self.blob(wheel.digest)
+        if not blob.is_file():
+            raise StoreError(f"{wheel.filename}: not in the store", hint="run wheelcache sync first")
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        if reflink(blob, destination):
+            destination.chmod(0o444)
+            return
+        try:
+            os.link(blob, destination)
+        except OSError:
+            copy_sharing_blocks(blob, destination)
+            destination.chmod(0o444)
+
+    def _lock_file(self, digest: Digest) -> Path:
+        return self._base / "partial" / f"{hex_of(digest)}.lock"
+
+    def _catalog(self) -> Catalog:
+        if self._opened_catalog is None:
+            from wheelcache.catalog import Catalog  # noqa: PLC0415 - SQLite is not needed by an empty store
+
+            self._opened_catalog = Catalog(self._base / "catalog.sqlite")
+        return self._opened_catalog
+
+    def _entries(self) -> dict[Digest, Entry]:
+        if self._known is None:
+            self._known = self._catalog().entries()
+        return self._known
+
+    def _record(self, wheel: LockedWheel, found: os.stat_result) -> None:
+        from wheelcache.catalog import Entry  # noqa: PLC0415 - see _catalog
+
+        now = self._now()
+        entry = Entry(
+            digest=wheel.digest,
+            name=wheel.name,
+            version=wheel.version,
+            filename=wheel.filename,
+            size=found.st_size,
+            mtime_ns=found.st_mtime_ns,
+            inode=found.st_ino,
+            verified_at=now,
+            last_used=now,
+        )
+        self._catalog().put(entry)
+        self._entries()[wheel.digest] = entry
+
+    def _still_is(self, wheel: LockedWheel, blob: Path) -> bool:
+        """Reads a blob whose file changed since it was verified; a wrong one is put aside, to be fetched again."""
+        try:
+            with blob.open("rb") as file:
+                right = hashlib.file_digest(file, "sha256").hexdigest() == hex_of(wheel.digest)
+                found = os.fstat(file.fileno())
+            if right:
+                self._record(wheel, found)
+                return True
+            blob.replace(self._base / "quarantine" / blob.name)
+        except OSError as error:
+            raise StoreError(f"{blob}: {error.strerror}", hint="check the cache folder and its disk") from error
+        return False
+
+
+def _rename_unless_made(temporary: Path, folder: Path) -> None:
+    """Renames a folder; where another process was faster, its equal stays."""
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
