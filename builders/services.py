@@ -115,7 +115,7 @@ def _from_compose(composed: ComposeService, override: ServiceConfig | None, proj
         dockerfile = context / (override.dockerfile or composed.dockerfile or "Dockerfile")
     return Service(
         name=composed.name,
-        images=(override.image or composed.image,),
+        images=(override.image or composed.image, *composed.tags),
         context=context,
         dockerfile=dockerfile,
         inline=composed.dockerfile_inline if dockerfile is None else None,

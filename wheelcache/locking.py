@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wheelcache import __version__
 from wheelcache.config import IndexConfig, TargetConfig
@@ -27,6 +27,9 @@ from wheelcache.requirements import read_closure, read_text
 from wheelcache.resolve import Demand, Resolver
 from wheelcache.target import Target, declared_target
 
+if TYPE_CHECKING:
+    from wheelcache.transport import Transport
+
 INPUTS_VERSION = 1
 """Part of every digest of inputs: raised when equal inputs are to be locked differently."""
 
@@ -37,12 +40,12 @@ class Locker:
 
     Attributes:
         resolver: asks uv.
-        timeout: seconds without an answer when sizes are asked for.
+        transport: opens the way to the servers that are asked for sizes.
         emit: takes what happens.
     """
 
     resolver: Resolver
-    timeout: float
+    transport: Callable[[], Transport]
     emit: Sink
 
     def inputs(self, demands: Sequence[Demand], files: Mapping[str, str], target: object) -> Digest:
@@ -59,7 +62,7 @@ class Locker:
                 "demands": [
                     {
                         "lines": [line for line in demand.lines if not line.startswith(("-r ", "-c "))],
-                        "indexes": _json(demand.indexes),
+                        "manner": _json(demand.manner),
                     }
                     for demand in demands
                 ],
@@ -116,7 +119,7 @@ class Locker:
         sizes = {wheel.digest: wheel.size for wheel in wheels if wheel.size is not None}
         sizes |= {wheel.digest: known_sizes[wheel.digest] for wheel in wheels if wheel.digest in known_sizes}
         unknown = [wheel for wheel in wheels if wheel.digest not in sizes]
-        sizes |= wheel_sizes(unknown, timeout=self.timeout)
+        sizes |= wheel_sizes(unknown, transport=self.transport()) if unknown else {}
         text = tomli_w.dumps(
             completed_lock(document, sizes=sizes, record=record, created_by=f"wheelcache {__version__}")
         )
@@ -218,7 +221,7 @@ def merge_neighbours(demands: Sequence[Demand]) -> list[Demand]:
     """Returns *demands* with those that follow each other and look in the same places made one."""
     merged: list[Demand] = []
     for demand in demands:
-        if merged and merged[-1].indexes == demand.indexes:
+        if merged and merged[-1].manner == demand.manner:
             merged[-1] = replace(demand, lines=(*merged[-1].lines, *demand.lines))
         else:
             merged.append(demand)

@@ -36,6 +36,8 @@ class Demand:
         find_links: folders or pages with wheels.
         prereleases: True when pre-releases are allowed for everything.
         constraints: PEP 508 lines that bound versions without asking for anything.
+        torch_backend: in place of the project's.
+        no_deps: True when what the lines name is wanted without what it depends on.
     """
 
     lines: tuple[str, ...]
@@ -44,11 +46,20 @@ class Demand:
     find_links: tuple[str, ...] = ()
     prereleases: bool = False
     constraints: tuple[str, ...] = ()
+    torch_backend: str | None = None
+    no_deps: bool = False
 
     @property
-    def indexes(self) -> tuple[object, ...]:
-        """Everything that says where to look: demands of equal indexes can be resolved together."""
-        return (self.index_url, self.extra_index_urls, self.find_links, self.prereleases)
+    def manner(self) -> tuple[object, ...]:
+        """Everything that says how to look: demands that are equal in it can be resolved together."""
+        return (
+            self.index_url,
+            self.extra_index_urls,
+            self.find_links,
+            self.prereleases,
+            self.torch_backend,
+            self.no_deps,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,8 +144,11 @@ class Resolver:
             command += ["--find-links", place]
         if demand.prereleases:
             command += ["--prerelease", "allow"]
-        if self.torch_backend is not None and demand.index_url is None:
-            command += ["--torch-backend", self.torch_backend]
+        if demand.no_deps:
+            command.append("--no-deps")
+        backend = demand.torch_backend or self.torch_backend
+        if backend is not None and demand.index_url is None:
+            command += ["--torch-backend", backend]
         for name in upgrade:
             command += ["--upgrade-package", canonicalize_name(name)]
         return command

@@ -12,7 +12,7 @@ import click
 from wheelcache.cli.app import global_options
 from wheelcache.cli.lockfiles import Locked, read_locked
 from wheelcache.cli.options import compose_options, target_options, with_flags
-from wheelcache.cli.session import Session, describe_bytes
+from wheelcache.cli.session import Session, describe_bytes, open_transport
 from wheelcache.config import Project
 from wheelcache.errors import StaleLockError, UsageError
 
@@ -131,4 +131,4 @@ def make_locker(session: Session, project: Project) -> Locker:
         timeout=project.download.timeout,
         stop=session.stop,
     )
-    return Locker(resolver=resolver, timeout=project.download.timeout, emit=session.emit)
+    return Locker(resolver=resolver, transport=lambda: open_transport(project), emit=session.emit)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wheelcache.cli.session import Session
+from wheelcache.cli.session import Session, open_transport
 from wheelcache.config import Project, TargetConfig
 from wheelcache.errors import LockError, UsageError
 from wheelcache.lock import LockedWheel, Lockfile, lockfile_name, parse_lockfile, select_wheels
@@ -64,15 +64,14 @@ def read_locked(path: Path, session: Session, project: Project) -> Locked:
         return Locked(path=path, services=services, wheels=select_wheels(lockfile, target))
     if declared is None:
         raise _no_target(path)
-    from wheelcache.index import wheels_of_requirements  # noqa: PLC0415 - only requirements need an index here
+    from wheelcache.index import default_index, wheels_of_requirements  # noqa: PLC0415 - only requirements need an index here
     from wheelcache.requirements import parse_pins  # noqa: PLC0415
 
     pins = parse_pins(text, path, declared)
     if session.offline:
         raise LockError(f"{path}: which files it means must be asked of an index", hint="run without --offline once")
-    wheels = wheels_of_requirements(
-        pins, indexes=[index.url for index in project.indexes], target=declared, timeout=project.download.timeout
-    )
+    indexes = [index.url for index in project.indexes] or [default_index(os.environ)]
+    wheels = wheels_of_requirements(pins, indexes, declared, transport=open_transport(project))
     return Locked(path=path, services=(), wheels=wheels)
 
 

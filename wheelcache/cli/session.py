@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from wheelcache.config import Project, load_project
 from wheelcache.errors import Interrupted, WheelcacheError
-from wheelcache.events import Event, Note, Sink
+from wheelcache.events import Note, Sink
 
 if TYPE_CHECKING:
     from wheelcache.store import Store
+    from wheelcache.transport import Transport
 
 
 @dataclass(kw_only=True)
@@ -126,6 +127,14 @@ class Session:
         sys.stdout.flush()
 
 
+def open_transport(project: Project) -> Transport:
+    """Returns connections as the project's `[download]` wants them."""
+    from wheelcache.transport import Transport  # noqa: PLC0415 - requests, once something is fetched
+
+    download = project.download
+    return Transport(timeout=download.timeout, connections=download.per_host)
+
+
 def describe_bytes(count: float) -> str:
     """Returns bytes as people read them, in powers of 1000: `3.92 GB`."""
     value = float(count)
@@ -134,6 +143,3 @@ def describe_bytes(count: float) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:.3g} TB"
-
-
-__all__ = ["Event", "Session", "describe_bytes"]

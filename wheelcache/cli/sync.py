@@ -12,7 +12,7 @@ import click
 from wheelcache.cli.app import global_options
 from wheelcache.cli.lockfiles import Locked, from_services, read_locked, split_arguments, standing_lockfiles
 from wheelcache.cli.options import compose_options, download_options, target_options, with_flags
-from wheelcache.cli.session import Session, describe_bytes
+from wheelcache.cli.session import Session, describe_bytes, open_transport
 from wheelcache.config import Project
 from wheelcache.errors import ExitCode, IntegrityError, NetworkError, StoreError, WheelcacheError
 from wheelcache.lock import LockedWheel
@@ -105,6 +105,7 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) ->
     results = sync_wheels(
         _distinct(locked),
         store=session.store,
+        transport=lambda: open_transport(project),
         mirrors=[Mirror(url=mirror.url, of=mirror.of) for mirror in project.mirrors],
         settings=FetchSettings(
             connections=download.connections,

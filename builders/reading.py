@@ -1,0 +1,166 @@
+"""Reads a service's Dockerfile and requirement files from disk: what it asks for, and why some of it cannot be locked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builders.contextfiles import ContextPath
+from builders.dockerfile import Dockerfile, parse_dockerfile
+from builders.installs import Findings, Install, find_installs
+from builders.requirements import parse_requirements
+from builders.services import Service
+from wheelcache.errors import ProjectFileError
+from wheelcache.requirements import read_closure, read_text
+from wheelcache.resolve import Demand
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """A service and what its files say.
+
+    Attributes:
+        service: as compose or the project file has it.
+        dockerfile: parsed.
+        findings: what it installs.
+        demands: what is to be resolved, in the order of installation.
+        files: the texts of all requirement and constraint files, by their names relative to the context.
+        unlockable: sentences; why some of what it installs cannot be locked, and so needs an online build.
+        unsealable: sentences; why some command would not keep to the mounted wheels.
+    """
+
+    service: Service
+    dockerfile: Dockerfile
+    findings: Findings
+    demands: tuple[Demand, ...]
+    files: Mapping[str, str]
+    unlockable: tuple[str, ...]
+    unsealable: tuple[str, ...]
+
+    @property
+    def installs(self) -> tuple[Install, ...]:
+        """Every pip and uv command that installs."""
+        return self.findings.installs
+
+    @property
+    def obstacles(self) -> tuple[str, ...]:
+        """Everything that stands in the way of a sealed build."""
+        return (*self.unlockable, *self.unsealable)
+
+
+def read_service(service: Service, *, base_envs: Mapping[str, Mapping[str, str]] | None = None) -> Reading:
+    """Reads what *service* installs.
+
+    Args:
+        service: whose files are read.
+        base_envs: the environments of its base images by reference, where the engine was asked for them.
+
+    Raises:
+        ProjectFileError: the Dockerfile or a requirements file is missing or cannot be read as one.
+    """
+    dockerfile = parse_dockerfile(_dockerfile_text(service), file=service.where)
+    contexts = _named_contexts(service)
+    findings = find_installs(
+        dockerfile,
+        target=service.stage or "",
+        build_args=service.args,
+        base_envs=base_envs,
+        named_contexts=frozenset(contexts),
+        has=lambda path: (found := _on_disk(path, service, contexts)) is not None and found.is_file(),
+    )
+    if service.requirements is not None:
+        demands: tuple[Demand, ...] = (_demand_of_files(service.requirements),)
+        paths = list(service.requirements)
+        reasons: list[str] = []
+    else:
+        demands = tuple(_demand(install, service, contexts) for install in findings.installs)
+        paths = [path for install in findings.installs for path in _paths(install, service, contexts)]
+        reasons = [f"line {install.line}: {reason}" for install in findings.installs for reason in install.unlockable]
+        reasons += [
+            f"line {install.line}: the local project {project.folder} is built from source"
+            for install in findings.installs
+            for project in install.local_projects
+        ]
+        reasons += [f"line {foreign.line}: {foreign.reason}" for foreign in findings.foreign]
+    texts = read_closure(paths, read=read_text)
+    reasons += _reasons_in(texts, service)
+    return Reading(
+        service=service,
+        dockerfile=dockerfile,
+        findings=findings,
+        demands=tuple(demand for demand in demands if demand.lines),
+        files={os.path.relpath(path, service.context).replace(os.sep, "/"): text for path, text in texts.items()},
+        unlockable=tuple(dict.fromkeys(reasons)),
+        unsealable=tuple(
+            dict.fromkeys(
+                f"line {install.line}: {reason}" for install in findings.installs for reason in install.unsealable
+            )
+        ),
+    )
+
+
+def _dockerfile_text(service: Service) -> str:
+    if service.dockerfile is None:
+        return service.inline or ""
+    try:
+        return service.dockerfile.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProjectFileError(
+            f"{service.dockerfile}: expected a Dockerfile in UTF-8: {error}", hint="check the file and its permissions"
+        ) from error
+
+
+def _named_contexts(service: Service) -> dict[str, Path]:
+    """Returns the further contexts that are folders of this machine."""
+    if service.compose is None:
+        return {}
+    named = service.compose.additional_contexts
+    return {name: Path(value) for name, value in named.items() if "://" not in value}
+
+
+def _on_disk(path: ContextPath, service: Service, contexts: Mapping[str, Path]) -> Path | None:
+    """Returns where a context's file stands on this machine; None where it lies outside of its context."""
+    root = contexts.get(path.context) if path.context else service.context
+    if root is None:
+        return None
+    found = Path(os.path.normpath(root / path.path))
+    return found if found.is_relative_to(os.path.normpath(root)) else None
+
+
+def _paths(install: Install, service: Service, contexts: Mapping[str, Path]) -> list[Path]:
+    wanted = (*install.requirement_files, *install.constraint_files)
+    return [found for path in wanted if (found := _on_disk(path, service, contexts)) is not None]
+
+
+def _demand(install: Install, service: Service, contexts: Mapping[str, Path]) -> Demand:
+    def lines(option: str, paths: Sequence[ContextPath]) -> list[str]:
+        return [f"{option} {found}" for path in paths if (found := _on_disk(path, service, contexts)) is not None]
+
+    asked = [*install.requirements, *lines("-r", install.requirement_files)]
+    return Demand(
+        lines=(*asked, *lines("-c", install.constraint_files)) if asked else (),
+        index_url=install.index_url or None,
+        extra_index_urls=install.extra_index_urls,
+        find_links=tuple(link for link in install.find_links if "://" in link),
+        prereleases=install.pre,
+        torch_backend=install.torch_backend or None,
+        no_deps=install.no_deps,
+    )
+
+
+def _demand_of_files(files: Sequence[Path]) -> Demand:
+    return Demand(lines=tuple(f"-r {file}" for file in files))
+
+
+def _reasons_in(texts: Mapping[Path, str], service: Service) -> list[str]:
+    """Returns why lines of requirement files cannot be locked."""
+    reasons: list[str] = []
+    for path, text in texts.items():
+        where = os.path.relpath(path, service.context)
+        read = parse_requirements(text)
+        reasons += [f"{where}: {reason}" for reason in read.unlockable]
+        reasons += [f"{where}: the local project {wish.text} is built from source" for wish in read.local_projects]
+        reasons += [f"{where}: {line!r} is not understood" for line in read.unknown_options]
+    return reasons
