@@ -1,0 +1,266 @@
+"""Finds which file of the build context a path inside the image was copied or mounted from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from posixpath import basename, dirname, join, normpath, relpath
+from typing import Final
+
+from builders.dockerfile import Stages, Step, from_words, mount_options
+from builders.expansion import expand
+from builders.shell import Command, Script
+
+_FILE_SUFFIXES: Final = (
+    ".txt",
+    ".in",
+    ".toml",
+    ".lock",
+    ".cfg",
+    ".ini",
+    ".py",
+    ".json",
+    ".yml",
+    ".yaml",
+    ".sh",
+    ".whl",
+    ".md",
+    ".conf",
+)
+_READERS: Final = frozenset(
+    {
+        "[",
+        "awk",
+        "cat",
+        "chmod",
+        "chown",
+        "cp",
+        "cut",
+        "echo",
+        "grep",
+        "head",
+        "ls",
+        "pip",
+        "pip3",
+        "sort",
+        "stat",
+        "tail",
+        "test",
+        "uv",
+        "wc",
+        "python",
+        "python3",
+        "md5sum",
+        "sha256sum",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class ContextPath:
+    """A file or folder of a build context.
+
+    Attributes:
+        path: POSIX, relative to the context; `.` for the context itself.
+        context: a named context; empty for the main one.
+    """
+
+    path: str
+    context: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.context}:{self.path}" if self.context else self.path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InlineFile:
+    """A file whose text stands in the Dockerfile itself (a COPY heredoc)."""
+
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unmapped:
+    """A file that no context holds, and why."""
+
+    reason: str
+
+
+Found = ContextPath | InlineFile | Unmapped
+Has = Callable[[ContextPath], bool]
+"""Tells whether a context holds a file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Copied:
+    """One source of a COPY, ADD or bind mount."""
+
+    source: str
+    destination: str
+    into_folder: bool
+
+
+class ContextFiles:
+    """Follows COPY, ADD and bind mounts backwards.
+
+    Args:
+        stages: of the Dockerfile.
+        script_of: what a RUN runs.
+        named_contexts: names given by `--build-context` or compose's `additional_contexts`.
+        has: tells whether a context holds a file; None where nobody can tell, then names decide.
+    """
+
+    def __init__(
+        self,
+        stages: Stages,
+        script_of: Callable[[Step], Script],
+        *,
+        named_contexts: frozenset[str] = frozenset(),
+        has: Has | None = None,
+    ) -> None:
+        self.stages = stages
+        self.script_of = script_of
+        self.named_contexts = named_contexts
+        self.has = has or _looks_like_one
+
+    def find(self, path: str, *, stage: int, step: int) -> Found:
+        """Returns where *path* came from, as step number *step* of *stage* sees it.
+
+        Args:
+            path: absolute, inside the image.
+            stage: the stage's index.
+            step: index into its steps; that step's own mounts count, later steps do not.
+        """
+        steps = self.stages.stages[stage].steps
+        if step < len(steps):
+            mounted = self._mounted(path, steps[step], stage)
+            if mounted is not None:
+                return mounted
+        for each in reversed(steps[:step]):
+            found = self._through(path, each, stage)
+            if found is not None:
+                return found
+        parent = self.stages.stages[stage].parent
+        if parent is not None:
+            return self.find(path, stage=parent, step=len(self.stages.stages[parent].steps))
+        return Unmapped(reason=f"{path} is not copied from the build context")
+
+    def _through(self, path: str, step: Step, stage: int) -> Found | None:
+        instruction = step.instruction
+        if instruction.keyword == "RUN":
+            changed = any(_writes(command, path) for command in self.script_of(step).commands)
+            return (
+                Unmapped(reason=f"{path} is made or changed by the RUN in line {instruction.line}") if changed else None
+            )
+        if instruction.keyword not in {"COPY", "ADD"}:
+            return None
+        for heredoc, target in _inline_files(step):
+            if target == path:
+                return InlineFile(content=heredoc)
+        for copied in copies_of(step):
+            for source in _sources_of(path, copied):
+                found = self._resolve(source, step, stage, next(from_words(step), ""))
+                if found is not None:
+                    return found
+        return None
+
+    def _mounted(self, path: str, step: Step, stage: int) -> Found | None:
+        for mount in step.instruction.values("mount"):
+            options = mount_options(expand(mount, step.setting.lookup).text)
+            target = step.setting.path(options.get("target", "/"))
+            if path != target and not path.startswith(target.rstrip("/") + "/"):
+                continue
+            if options["type"] != "bind":
+                return Unmapped(reason=f"{path} stands on a {options['type']} mount")
+            source = normpath(join(options.get("source", ".").lstrip("/") or ".", relpath(path, target)))
+            found = self._resolve(source, step, stage, options.get("from", ""))
+            return found or Unmapped(reason=f"{path}: the build context has no {source}")
+        return None
+
+    def _resolve(self, source: str, step: Step, stage: int, origin: str) -> Found | None:
+        """Returns the file *source* of *origin* (empty: the main context); None where it has none."""
+        if not origin or origin in self.named_contexts:
+            found = ContextPath(path=source, context=origin)
+            return found if self.has(found) else None
+        other = self.stages.find(origin)
+        if other is None or other >= stage:
+            line = step.instruction.line
+            return Unmapped(reason=f"{source} comes from the image {origin} (line {line})")
+        return self.find("/" + source.lstrip("/"), stage=other, step=len(self.stages.stages[other].steps))
+
+
+def copies_of(step: Step) -> Iterator[_Copied]:
+    """Yields the sources of a COPY or ADD; what is fetched from a URL is left out."""
+    instruction, setting = step.instruction, step.setting
+    words = instruction.exec_form or tuple(instruction.body.split())
+    expanded = [expand(word, setting.lookup).text for word in words]
+    sources, target = expanded[:-1], expanded[-1]
+    into_folder = target.endswith(("/", "/.")) or target == "." or len(sources) > 1
+    destination = setting.path(target)
+    parents = any(flag.name == "parents" for flag in instruction.flags)
+    for source in sources:
+        if re.match(r"<<|https?://|git@|ssh://|git://", source):
+            continue
+        bare = normpath(source.lstrip("/") or ".")
+        into = into_folder or (destination == setting.workdir and not _looks_like_a_file(destination))
+        if parents:
+            yield _Copied(source=bare, destination=join(destination, bare), into_folder=False)
+        else:
+            yield _Copied(source=bare, destination=destination, into_folder=into)
+
+
+def _inline_files(step: Step) -> Iterator[tuple[str, str]]:
+    """Yields content and path of the files that a COPY writes down itself."""
+    instruction, setting = step.instruction, step.setting
+    if not instruction.heredocs:
+        return
+    target = expand(instruction.body.split()[-1], setting.lookup).text
+    for heredoc in instruction.heredocs:
+        path = join(target, heredoc.name) if target.endswith("/") or target == "." else target
+        content = expand(heredoc.content, setting.lookup).text if heredoc.expands else heredoc.content
+        yield content, setting.path(path)
+
+
+def _sources_of(path: str, copied: _Copied) -> Iterator[str]:
+    """Yields what *path* may be in the source's own tree, likeliest first."""
+    source, destination = copied.source, copied.destination
+    if path == destination:
+        if not re.search(r"[*?\[]", source):
+            yield source
+        return
+    if not path.startswith(destination.rstrip("/") + "/"):
+        return
+    rest = relpath(path, destination)
+    if re.search(r"[*?\[]", source):
+        first, _, deeper = rest.partition("/")
+        candidate = join(dirname(source), first)
+        if fnmatchcase(candidate, source):
+            yield candidate if not deeper else join(candidate, deeper)
+        return
+    if copied.into_folder and rest == basename(source):
+        yield source
+    yield normpath(join(source, rest))
+
+
+def _looks_like_one(path: ContextPath) -> bool:
+    """Stands in for a look at the context: a file's name has a suffix, and nothing stands below a file."""
+    return not any(_looks_like_a_file(part) for part in path.path.split("/")[:-1])
+
+
+def _looks_like_a_file(path: str) -> bool:
+    return basename(path).lower().endswith(_FILE_SUFFIXES)
+
+
+def _writes(command: Command, path: str) -> bool:
+    """True when a command may make or change the file *path*."""
+    folder = command.cwd or "/"
+    if any(normpath(join(folder, word.text)) == path for word in command.writes):
+        return True
+    words = [normpath(join(folder, word.text)) for word in command.words[1:]]
+    if command.name in {"cp", "mv", "ln", "install"} and words:
+        return path in {words[-1], *(join(words[-1], basename(word)) for word in words[:-1])}
+    if command.name == "sed" and not any(re.match(r"-\w*i|--in-place", word) for word in command.arguments):
+        return False
+    return path in words and command.name not in _READERS

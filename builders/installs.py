@@ -1,0 +1,258 @@
+"""Finds what the pip and uv commands of a Dockerfile install, and what stands in the way of doing it offline."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from posixpath import join, normpath
+from typing import Literal
+
+from builders.contextfiles import ContextFiles, ContextPath, Has
+from builders.dockerfile import Dockerfile, Stages, Step, resolve_stages
+from builders.environments import Destination, Environments
+from builders.foreign import ForeignInstall, foreign_install
+from builders.located import LocalProject, Locator
+from builders.pipcommand import PipCommand, read_pip_command, recognise_call
+from builders.runs import needs_network, read_run
+from builders.seals import conditions_against_sealing
+from builders.settings import settings_made_by
+from builders.shell import Command, Script
+from builders.wishes import read_wishes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Install:
+    """One command that installs, fetches or builds distributions.
+
+    Attributes:
+        instruction: index of its RUN among the Dockerfile's instructions.
+        line: the RUN's first line.
+        stage: the stage's index.
+        tool: `pip` or `uv`.
+        subcommand: `install`, `wheel`, `download` or `sync`.
+        interpreter: how it is called, such as `python3 -m pip` or `/opt/venv/bin/pip`.
+        python: uv's `--python`; empty where it is not given.
+        requirements: PEP 508 requirements given inline.
+        requirement_files: `-r` files in the build context (what they say is for the caller to read).
+        constraint_files: `-c` files in the build context.
+        local_projects: projects of the build context that it builds.
+        index_url: empty for the tool's default. This and the next two may hold credentials.
+        extra_index_urls: in order.
+        find_links: in order, beside what is mounted.
+        no_index: the command itself asks for no index.
+        torch_backend: uv's `--torch-backend`; empty where it is not given.
+        pre: pre-releases are wanted.
+        no_deps: dependencies are not wanted.
+        require_hashes: every requirement must have a hash.
+        upgrade: `--upgrade`.
+        force: `--force-reinstall`, `--ignore-installed` or `--reinstall`.
+        destination: where it installs to.
+        environment: the virtual environment's folder; empty where it is none.
+        needs_network: the same RUN runs something else that clearly needs the network.
+        unlockable: sentences; why what it installs cannot be locked.
+        unsealable: sentences; why it would not keep to a mounted configuration.
+    """
+
+    instruction: int
+    line: int
+    stage: int
+    tool: Literal["pip", "uv"]
+    subcommand: str
+    interpreter: str
+    python: str = ""
+    requirements: tuple[str, ...] = ()
+    requirement_files: tuple[ContextPath, ...] = ()
+    constraint_files: tuple[ContextPath, ...] = ()
+    local_projects: tuple[LocalProject, ...] = ()
+    index_url: str = ""
+    extra_index_urls: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
+    no_index: bool = False
+    torch_backend: str = ""
+    pre: bool = False
+    no_deps: bool = False
+    require_hashes: bool = False
+    upgrade: bool = False
+    force: bool = False
+    destination: Destination = "system"
+    environment: str = ""
+    needs_network: bool = False
+    unlockable: tuple[str, ...] = ()
+    unsealable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
+    """What a Dockerfile installs in the stages that its final stage is made from.
+
+    Attributes:
+        stages: all stages, for the given arguments.
+        installs: by pip and uv, in the file's order.
+        foreign: by other installers.
+    """
+
+    stages: Stages
+    installs: tuple[Install, ...]
+    foreign: tuple[ForeignInstall, ...]
+
+
+def find_installs(
+    dockerfile: Dockerfile,
+    *,
+    target: str = "",
+    build_args: Mapping[str, str] | None = None,
+    base_envs: Mapping[str, Mapping[str, str]] | None = None,
+    platform: str = "linux/amd64",
+    named_contexts: frozenset[str] = frozenset(),
+    has: Has | None = None,
+) -> Findings:
+    """Returns what *dockerfile* installs.
+
+    Args:
+        dockerfile: as parsed.
+        target: `--target`; empty for the last stage.
+        build_args: `--build-arg` values.
+        base_envs: an image reference's own environment, where it was asked for.
+        platform: `--platform`.
+        named_contexts: names of further build contexts.
+        has: tells whether a context holds a file; None to go by names alone.
+
+    Raises:
+        DockerfileSyntaxError: BuildKit would refuse the Dockerfile as well.
+    """
+    stages = resolve_stages(dockerfile, build_args=build_args, base_envs=base_envs, target=target, platform=platform)
+    return _Finder(stages, named_contexts, has).find()
+
+
+class _Finder:
+    """Goes through the needed stages in order, keeping the virtual environments made so far."""
+
+    def __init__(self, stages: Stages, named_contexts: frozenset[str], has: Has | None) -> None:
+        self.stages = stages
+        self.scripts: dict[int, Script] = {}
+        files = ContextFiles(stages, self._script, named_contexts=named_contexts, has=has)
+        self.locator = Locator(files)
+        self.environments: dict[int, Environments] = {}
+        self.settings: dict[int, dict[str, str | None]] = {}
+        self.installs: list[Install] = []
+        self.foreign: list[ForeignInstall] = []
+
+    def find(self) -> Findings:
+        for index in self.stages.needed():
+            self._stage(index)
+        return Findings(stages=self.stages, installs=tuple(self.installs), foreign=tuple(self.foreign))
+
+    def _script(self, step: Step) -> Script:
+        number = step.instruction.index
+        if number not in self.scripts:
+            self.scripts[number] = read_run(step)
+        return self.scripts[number]
+
+    def _stage(self, index: int) -> None:
+        stage = self.stages.stages[index]
+        parent = self.environments.get(stage.parent) if stage.parent is not None else None
+        environments = self.environments[index] = parent.copy() if parent else Environments()
+        self.settings[index] = dict(self.settings.get(-1 if stage.parent is None else stage.parent, {}))
+        for number, step in enumerate(stage.steps):
+            self.locator.note_step(step)
+            if step.instruction.keyword == "COPY":
+                environments.note_copy(step, self.environments, self.stages)
+            elif step.instruction.keyword == "RUN":
+                self._run(index, number, step)
+
+    def _run(self, stage: int, number: int, step: Step) -> None:
+        script = self._script(step)
+        found: list[Install] = []
+        for plain in script.commands:
+            command = replace(plain, environment={**self.settings[stage], **plain.environment})
+            self.environments[stage].note(command)
+            self.settings[stage].update(settings_made_by(command))
+            other = foreign_install(command, step.instruction.line)
+            if other is not None:
+                self.foreign.append(other)
+                continue
+            call = recognise_call(command)
+            pip = read_pip_command(call) if call else None
+            if pip is None:
+                continue
+            install = self._install(pip, command, step, script, stage=stage, number=number)
+            if not _repeats(install, found):
+                found.append(install)
+        found.extend(_unread(script, step, stage))
+        self.installs.extend(found)
+
+    def _install(
+        self, pip: PipCommand, command: Command, step: Step, script: Script, *, stage: int, number: int
+    ) -> Install:
+        wishes = read_wishes(pip, command)
+        options = pip.options
+        destination, environment = self.environments[stage].destination(pip, command, user=step.setting.user)
+        located = self.locator.locate(wishes, stage=stage, step=number)
+        if destination == "wheel":
+            folder = options.last("wheel-dir") or options.last("dest") or "."
+            self.locator.note_wheel_folder(normpath(join(command.cwd or "/", folder)))
+        return Install(
+            instruction=step.instruction.index,
+            line=step.instruction.line,
+            stage=stage,
+            tool=pip.tool,
+            subcommand=pip.subcommand,
+            interpreter=pip.interpreter,
+            python=options.last("python"),
+            requirements=(*wishes.requirements, *located.requirements),
+            requirement_files=located.requirement_files,
+            constraint_files=located.constraint_files,
+            local_projects=located.projects,
+            index_url=wishes.index_url,
+            extra_index_urls=wishes.extra_index_urls,
+            find_links=wishes.find_links,
+            no_index="no-index" in options.flags,
+            torch_backend=wishes.torch_backend,
+            pre=wishes.pre,
+            no_deps="no-deps" in options.flags or pip.subcommand == "sync",
+            require_hashes="require-hashes" in options.flags,
+            upgrade="upgrade" in options.flags,
+            force=bool(options.flags & {"force-reinstall", "ignore-installed", "reinstall"}),
+            destination=destination,
+            environment=environment,
+            needs_network=needs_network(script),
+            unlockable=tuple(dict.fromkeys((*_doubts(pip, command), *wishes.unlockable, *located.unlockable))),
+            unsealable=conditions_against_sealing(pip, command, step),
+        )
+
+
+def _doubts(pip: PipCommand, command: Command) -> Iterator[str]:
+    """Yields why it is not sure that this command runs, and runs as read."""
+    shown = f"{pip.interpreter} {pip.subcommand}"
+    if command.condition:
+        yield f"{shown}: {command.condition}, so it may not run"
+    if command.nested:
+        yield f"{shown}: it runs inside {command.nested}"
+    if pip.problem:
+        yield f"{shown}: {pip.problem}"
+    if not command.words[0].sure:
+        yield f"{shown}: which program this is, is only known when it runs"
+
+
+def _repeats(install: Install, earlier: list[Install]) -> bool:
+    """True for a second try of what stands in the same RUN already (`pip install … || pip install …`)."""
+    bare = replace(install, unlockable=())
+    return any(replace(each, unlockable=()) == bare for each in earlier)
+
+
+def _unread(script: Script, step: Step, stage: int) -> Iterator[Install]:
+    """Yields an install for each piece that names pip or uv where no shell would be read."""
+    for text in script.unread:
+        match = re.search(r"\b(pip|uv)[\d.]*\b.{0,40}\b(install|sync|download|wheel)\b", text, re.DOTALL)
+        if match:
+            yield Install(
+                instruction=step.instruction.index,
+                line=step.instruction.line,
+                stage=stage,
+                tool="pip" if match[1] == "pip" else "uv",
+                subcommand=match[2],
+                interpreter=match[1],
+                needs_network=needs_network(script),
+                unlockable=(f"the RUN in line {step.instruction.line} calls {match[1]} in a way that is not read",),
+            )

@@ -1,0 +1,141 @@
+"""Places what a command asks for: its paths inside the image become files and projects of the build context."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from posixpath import dirname, join, normpath
+from typing import Final
+
+from builders.contextfiles import ContextFiles, ContextPath, InlineFile, Unmapped, copies_of
+from builders.dockerfile import Step, mount_options
+from builders.requirements import RequirementsFile, Wish, parse_requirements
+from builders.wishes import Wishes
+
+_PROJECT_FILES: Final = ("pyproject.toml", "setup.py", "setup.cfg")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalProject:
+    """A project that is built from the build context.
+
+    Attributes:
+        folder: where its pyproject.toml stands.
+        extras: asked for.
+        editable: True with `-e`.
+    """
+
+    folder: ContextPath
+    extras: tuple[str, ...] = ()
+    editable: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Located:
+    """What a command's paths turned out to be.
+
+    Attributes:
+        requirements: of requirement files that the Dockerfile itself writes down.
+        requirement_files: in the build context.
+        constraint_files: in the build context.
+        projects: in the build context.
+        unlockable: sentences, one per path that leads elsewhere.
+    """
+
+    requirements: tuple[str, ...]
+    requirement_files: tuple[ContextPath, ...]
+    constraint_files: tuple[ContextPath, ...]
+    projects: tuple[LocalProject, ...]
+    unlockable: tuple[str, ...]
+
+
+class Locator:
+    """Places paths, remembering the folders that `pip wheel` and `pip download` fill.
+
+    Args:
+        files: follows paths back to the build context.
+    """
+
+    def __init__(self, files: ContextFiles) -> None:
+        self._files = files
+        self._wheel_folders: set[str] = set()
+
+    def note_wheel_folder(self, folder: str) -> None:
+        """Remembers that an install of this Dockerfile fills *folder*; what is installed from it is locked already."""
+        self._wheel_folders.add(folder)
+
+    def note_step(self, step: Step) -> None:
+        """Follows such folders into the stages that copy or mount them."""
+        for copied in copies_of(step) if step.instruction.keyword in {"COPY", "ADD"} else ():
+            source = "/" + copied.source.strip("/")
+            if self._is_wheels(source):
+                self._wheel_folders.add(copied.destination)
+        for mount in step.instruction.values("mount"):
+            options = mount_options(mount)
+            if options.get("from") and self._is_wheels(normpath(join("/", options.get("source", "/")))):
+                self._wheel_folders.add(step.setting.path(options.get("target", "/")))
+
+    def locate(self, wishes: Wishes, *, stage: int, step: int) -> Located:
+        """Returns what *wishes* point at, as step number *step* of *stage* sees it."""
+        doubts: list[str] = []
+        requirements: list[str] = []
+        files: list[ContextPath] = []
+        for found, path in self._found(wishes.files, doubts, stage=stage, step=step):
+            if isinstance(found, ContextPath):
+                files.append(found)
+            else:
+                requirements.extend(_inline(found, path, doubts))
+        constraints: list[ContextPath] = []
+        for found, path in self._found(wishes.constraints, doubts, stage=stage, step=step):
+            if isinstance(found, ContextPath):
+                constraints.append(found)
+            else:
+                doubts.append(f"{path}: a constraint file written in the Dockerfile is not read")
+        projects = [self._project(wish, doubts, stage=stage, step=step) for wish in wishes.projects]
+        doubts.extend(
+            f"{archive}: what an archive on disk requires is not read"
+            for archive in wishes.archives
+            if not self._is_wheels(dirname(archive))
+        )
+        return Located(
+            requirements=tuple(requirements),
+            requirement_files=tuple(files),
+            constraint_files=tuple(constraints),
+            projects=tuple(project for project in projects if project),
+            unlockable=tuple(doubts),
+        )
+
+    def _found(
+        self, paths: Iterable[str], doubts: list[str], *, stage: int, step: int
+    ) -> Iterable[tuple[ContextPath | InlineFile, str]]:
+        for path in paths:
+            found = self._files.find(path, stage=stage, step=step)
+            if isinstance(found, Unmapped):
+                doubts.append(found.reason)
+            else:
+                yield found, path
+
+    def _project(self, wish: Wish, doubts: list[str], *, stage: int, step: int) -> LocalProject | None:
+        if self._is_wheels(wish.text):
+            return None
+        reasons: list[str] = []
+        for name in _PROJECT_FILES:
+            found = self._files.find(join(wish.text, name), stage=stage, step=step)
+            if isinstance(found, ContextPath):
+                folder = ContextPath(path=dirname(found.path) or ".", context=found.context)
+                return LocalProject(folder=folder, extras=wish.extras, editable=wish.editable)
+            reasons.append(found.reason if isinstance(found, Unmapped) else f"{wish.text} is not read")
+        doubts.append(reasons[0])
+        return None
+
+    def _is_wheels(self, path: str) -> bool:
+        return path.removesuffix("/*.whl").removesuffix("/*") in self._wheel_folders
+
+
+def _inline(file: InlineFile, path: str, doubts: list[str]) -> tuple[str, ...]:
+    """Returns the plain requirements of a file that the Dockerfile itself writes down."""
+    read = parse_requirements(file.content)
+    doubts.extend(read.unlockable)
+    if read != RequirementsFile(requirements=read.requirements, unlockable=read.unlockable):
+        doubts.append(f"{path}: options in a requirement file written in the Dockerfile are not read")
+    return read.requirements
