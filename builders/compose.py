@@ -243,7 +243,7 @@ def _secret(secret: Mapping[str, Any], known: Mapping[str, Any], key: str) -> st
 
 
 def _order(files: Sequence[Path]) -> dict[str, int]:
-    """Returns where each key stands in the files' text: compose sorts services by name, people order them by meaning."""
+    """Returns where each key stands in the files: compose sorts services by name, people order them by meaning."""
     found: dict[str, int] = {}
     for file in files:
         text = file.read_text(encoding="utf-8", errors="replace")

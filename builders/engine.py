@@ -1,0 +1,341 @@
+"""The one door to the Docker engine: images, containers and disk usage, through its SDK."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import RawIOBase
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from builders.enginevalues import DiskUsage, ImageConfig, Ran, disk_usage, image_config, split_reference
+from builders.errors import BuildError, EngineError
+from builders.failures import classify, plain
+from wheelcache.programs import ProgramMissingError, ProgramTimeoutError, Runner
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+_ANSWER: Final = 60
+"""Seconds that the engine may take for an answer."""
+
+_START_HINT: Final = (
+    "start Docker (systemctl start docker, Docker Desktop), check DOCKER_HOST and `docker context ls`, "
+    "or on a fresh Debian machine run Dockerfiles/quickstart.sh"
+)
+
+
+class EntrypointMissingError(BuildError):
+    """An image does not hold the program that was to be run in it."""
+
+    kind = "entrypoint-missing"
+
+
+class MissingImageError(BuildError):
+    """An image is neither in the engine nor to be had from its registry."""
+
+    kind = "missing-image"
+
+
+class Engine:
+    """A Docker engine that answers; close it, or use it as a context.
+
+    Every method raises EngineError when the engine fails or goes away.
+    """
+
+    def __init__(self, client: DockerClient) -> None:
+        self._client = client
+
+    @classmethod
+    def connect(cls, *, run: Runner, environ: Mapping[str, str] | None = None) -> Engine:
+        """Connects to the engine that the docker client would use: `DOCKER_HOST`, else its current context.
+
+        Args:
+            run: runs programs; asks the client for its buildx plugin.
+            environ: the environment; None for this process's own.
+
+        Raises:
+            EngineError: no engine answers, or the docker client or its buildx plugin is missing.
+        """
+        import docker  # noqa: PLC0415 - 150 ms, and most commands need no engine
+        from docker.errors import DockerException  # noqa: PLC0415
+
+        environ = os.environ if environ is None else environ
+        where = plain(environ.get("DOCKER_HOST") or "the docker client's current context")
+        client = None
+        try:
+            is_ssh = environ.get("DOCKER_HOST", "").startswith("ssh://")
+            client = docker.from_env(environment=dict(environ), timeout=_ANSWER, use_ssh_client=is_ssh)
+            client.ping()
+        except (DockerException, OSError, ValueError) as error:
+            if client is not None:
+                client.close()
+            raise EngineError(
+                f"expected a Docker engine at {where}, found none: {_reason(error)}", hint=_START_HINT
+            ) from error
+        engine = cls(client)
+        try:
+            _check_buildx(run, environ)
+        except EngineError:
+            engine.close()
+            raise
+        return engine
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections to the engine."""
+        self._client.close()
+
+    def image_id(self, ref: str) -> str | None:
+        """Returns the id of the image *ref*; None when the engine does not have it."""
+        config = self.image_config(ref)
+        return None if config is None else config.image_id
+
+    def image_config(self, ref: str) -> ImageConfig | None:
+        """Returns what the image *ref* says of itself; None when the engine does not have it."""
+        from docker.errors import ImageNotFound  # noqa: PLC0415
+
+        with _door(f"inspect {ref}"):
+            try:
+                image = self._client.images.get(ref)
+            except ImageNotFound:
+                return None
+        return image_config(image.attrs)
+
+    def image_size(self, ref: str) -> int | None:
+        """Returns the bytes of the image *ref*, those of its base included; None when the engine does not have it."""
+        config = self.image_config(ref)
+        return None if config is None else config.size
+
+    def pull(self, ref: str, *, platform: str | None = None, timeout: float = 600) -> str:
+        """Pulls *ref* from its registry and returns its id.
+
+        Args:
+            ref: with a tag or a digest; without either, `latest` is meant.
+            platform: such as `linux/arm64`; None for the engine's own.
+            timeout: seconds for the whole pull.
+
+        Raises:
+            MissingImageError: its registry does not have it, cannot be reached, or does not let us.
+        """
+        deadline = time.monotonic() + timeout
+        repository, tag = split_reference(ref)
+        try:
+            with _door(f"pull {ref}"):
+                answers = self._client.api.pull(repository, tag=tag, stream=True, decode=True, platform=platform)
+                for answer in answers:
+                    if "error" in answer:
+                        raise _missing_image(ref, str(answer["error"]))
+                    if time.monotonic() > deadline:
+                        raise _missing_image(ref, f"not pulled within {timeout:.0f} s")
+        except EngineError as error:
+            raise _missing_image(ref, str(error.facts.get("reason", error.message))) from error
+        image_id = self.image_id(ref)
+        if image_id is None:
+            raise _missing_image(ref, "not found after it was pulled")
+        return image_id
+
+    def run(
+        self,
+        image: str,
+        argv: Sequence[str],
+        *,
+        entrypoint: str,
+        user: str | None = None,
+        timeout: float = 60,
+    ) -> Ran:
+        """Runs a program in a container without a network, which is removed however this ends.
+
+        Args:
+            image: its reference or id; the engine must have it.
+            argv: the program's arguments.
+            entrypoint: the program, in place of the image's own entrypoint.
+            user: as whom; None for the image's own user.
+            timeout: seconds it may run.
+
+        Raises:
+            EntrypointMissingError: the image does not hold the program.
+            BuildError: it ran longer than *timeout*.
+        """
+        from docker.types import LogConfig  # noqa: PLC0415
+
+        options: dict[str, Any] = {} if user is None else {"user": user}
+        with self._container(
+            image,
+            command=list(argv),
+            entrypoint=[entrypoint],
+            network_mode="none",
+            # The engine's own default may be a driver that cannot be read back.
+            log_config=LogConfig(type="json-file"),
+            **options,
+        ) as container:
+            self._start(container, image, entrypoint)
+            status = self._wait(container, image, entrypoint, timeout)
+            with _door(f"read what {entrypoint} printed in {image}"):
+                return Ran(
+                    status=status,
+                    stdout=container.logs(stdout=True, stderr=False),
+                    stderr=container.logs(stdout=False, stderr=True),
+                )
+
+    def files(self, image: str, *, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+        """Reads files out of an image without running anything in it; the whole image is read for it.
+
+        Args:
+            image: its reference or id.
+            wanted: told each file's path, without a leading slash.
+        """
+        with (
+            self._container(image, command=["unused"], network_mode="none") as container,
+            _door(f"export {image}"),
+            tarfile.open(fileobj=_Chunks(container.export()), mode="r|") as archive,  # type: ignore[arg-type, call-overload]
+        ):
+            for member in archive:
+                content = archive.extractfile(member) if member.isfile() and wanted(member.name) else None
+                if content is not None:
+                    yield member.name, content.read()
+
+    def tag(self, image: str, ref: str) -> None:
+        """Gives *image* the further reference *ref*, which is taken from any other image."""
+        repository, tag = split_reference(ref)
+        with _door(f"tag {image} as {ref}"):
+            self._client.images.get(image).tag(repository, tag=tag)
+
+    def remove_image(self, ref: str) -> bool:
+        """Takes the reference *ref* away, and the image when it was the last one; False when there is none."""
+        from docker.errors import ImageNotFound  # noqa: PLC0415
+
+        with _door(f"remove {ref}"):
+            try:
+                self._client.images.remove(ref)
+            except ImageNotFound:
+                return False
+        return True
+
+    def disk_usage(self) -> DiskUsage:
+        """Returns what `docker system df` says."""
+        with _door("ask for disk usage"):
+            usage = self._client.df()
+        return disk_usage(usage)
+
+    @contextmanager
+    def _container(self, image: str, **options: Any) -> Iterator[Container]:  # noqa: ANN401 - the SDK's own words
+        with _door(f"create a container of {image}"):
+            container = self._client.containers.create(image, **options)
+        try:
+            yield container
+        finally:
+            with _door(f"remove a container of {image}"):
+                container.remove(force=True, v=True)
+
+    def _start(self, container: Container, image: str, entrypoint: str) -> None:
+        try:
+            with _door(f"start {entrypoint} in {image}"):
+                container.start()
+        except EngineError as error:
+            reason = str(error.facts.get("reason", ""))
+            if "executable file not found" in reason or "no such file or directory" in reason:
+                raise EntrypointMissingError(
+                    f"{image}: expected the program {entrypoint}, found none", hint="use an image that holds it"
+                ) from error
+            raise
+
+    def _wait(self, container: Container, image: str, entrypoint: str, timeout: float) -> int:
+        from requests.exceptions import ConnectionError as Disconnected  # noqa: PLC0415
+        from requests.exceptions import Timeout  # noqa: PLC0415
+
+        with _door(f"wait for {entrypoint} in {image}"):
+            try:
+                return int(container.wait(timeout=timeout)["StatusCode"])
+            except (Timeout, Disconnected) as error:
+                if isinstance(error, Disconnected) and "timed out" not in str(error).lower():
+                    raise
+                raise BuildError(
+                    f"{image}: {entrypoint} did not end within {timeout:.0f} s",
+                    hint="look whether the machine is overloaded, and run the same command again",
+                ) from error
+
+
+class _Chunks(RawIOBase):
+    """A file made of the pieces that the engine sends."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        pieces, length = [self._rest], len(self._rest)
+        while size < 0 or length < size:
+            piece = next(self._chunks, b"")
+            if not piece:
+                break
+            pieces.append(piece)
+            length += len(piece)
+        data = b"".join(pieces)
+        cut = length if size < 0 else size
+        self._rest = data[cut:]
+        return data[:cut]
+
+
+@contextmanager
+def _door(deed: str) -> Iterator[None]:
+    """Turns the SDK's exceptions, and those of the HTTP library below it, into ours."""
+    from docker.errors import DockerException  # noqa: PLC0415
+    from requests.exceptions import RequestException  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    try:
+        yield
+    except (DockerException, RequestException, HTTPError) as error:
+        reason = _reason(error)
+        raise EngineError(
+            f"the Docker engine could not {deed}: {reason}",
+            hint="see the engine's log (journalctl -u docker), and whether `docker info` answers",
+            reason=reason,
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Returns what the engine itself said, without the request around it, else the exception's own words."""
+    return plain(str(getattr(error, "explanation", None) or error)).strip()
+
+
+def _check_buildx(run: Runner, environ: Mapping[str, str]) -> None:
+    try:
+        version = run(["docker", "buildx", "version"], env=environ, timeout=_ANSWER)
+    except ProgramMissingError as error:
+        raise EngineError(
+            "an engine answers, but there is no docker client on PATH",
+            hint="install the docker client (Debian: docker-cli) and its buildx plugin",
+        ) from error
+    except ProgramTimeoutError as error:
+        raise EngineError(f"docker buildx version did not answer within {_ANSWER} s", hint=_START_HINT) from error
+    if not version.is_done:
+        raise EngineError(
+            "expected docker's buildx plugin, found a docker client without it: builds need BuildKit",
+            hint="install docker-buildx-plugin (Debian: docker-buildx), until `docker buildx version` works",
+        )
+
+
+def _missing_image(ref: str, reason: str) -> MissingImageError:
+    failure = classify("", f"failed to resolve source metadata for {ref}: {reason}")
+    return MissingImageError(
+        f"{ref}: not in the engine, and cannot be pulled: {reason}",
+        hint=failure.hint,
+        image=ref,
+        retry=failure.retry,
+    )

@@ -1,0 +1,90 @@
+"""What the engine tells of images, containers and its disk, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageConfig:
+    """What an image says of how it is run and built upon (OCI image-spec, "Image Configuration").
+
+    Attributes:
+        image_id: `sha256:…`.
+        size: bytes, those of its base included.
+        platform: such as `linux/amd64` or `linux/arm64/v8`.
+        env: the environment of its processes.
+        user: empty for root.
+        workdir: empty for `/`.
+        entrypoint: empty where there is none.
+        labels: inherited by what is built upon it.
+        onbuild: instructions that run when something is built upon it.
+    """
+
+    image_id: str
+    size: int
+    platform: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    workdir: str = ""
+    entrypoint: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    onbuild: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ran:
+    """A container that ended by itself."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiskUsage:
+    """Bytes that the engine keeps on disk; layers that images share count once."""
+
+    images: int
+    build_cache: int
+    containers: int
+    volumes: int
+
+
+def image_config(attrs: Mapping[str, Any]) -> ImageConfig:
+    """Reads what the engine's API says of an image (`GET /images/{name}/json`)."""
+    config: Mapping[str, Any] = attrs.get("Config") or {}
+    platform = [attrs.get("Os"), attrs.get("Architecture"), attrs.get("Variant")]
+    return ImageConfig(
+        image_id=str(attrs["Id"]),
+        size=int(attrs.get("Size") or 0),
+        platform="/".join(str(part) for part in platform if part),
+        env=dict(entry.partition("=")[::2] for entry in config.get("Env") or ()),
+        user=config.get("User") or "",
+        workdir=config.get("WorkingDir") or "",
+        entrypoint=tuple(config.get("Entrypoint") or ()),
+        labels=dict(config.get("Labels") or {}),
+        onbuild=tuple(config.get("OnBuild") or ()),
+    )
+
+
+def disk_usage(usage: Mapping[str, Any]) -> DiskUsage:
+    """Reads what the engine's API says of its disk (`GET /system/df`)."""
+    return DiskUsage(
+        images=int(usage.get("LayersSize") or 0),
+        build_cache=sum(entry["Size"] for entry in usage.get("BuildCache") or () if not entry.get("Shared")),
+        containers=sum(entry.get("SizeRw") or 0 for entry in usage.get("Containers") or ()),
+        volumes=sum(max(0, (entry.get("UsageData") or {}).get("Size", 0)) for entry in usage.get("Volumes") or ()),
+    )
+
+
+def split_reference(ref: str) -> tuple[str, str]:
+    """Splits a reference; a digest stands for a tag, as the engine's API wants it."""
+    if "@" in ref:
+        name, _, digest = ref.partition("@")
+        return split_reference(name)[0] if ":" in name.rpartition("/")[2] else name, digest
+    head, slash, last = ref.rpartition("/")
+    name, _, tag = last.partition(":")
+    return f"{head}{slash}{name}", tag or "latest"
