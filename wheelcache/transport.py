@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, IncompleteRead, ReadTimeoutError
 
 from wheelcache import __version__
 from wheelcache.transfer import Fault, SourceFault, public_url, refusal
@@ -268,6 +268,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _reason(error: BaseException) -> str:
     """Returns the innermost words of *error*: the outer ones repeat the URL."""
     causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, IncompleteRead) and isinstance(cause.partial, int) and cause.expected is not None:
+            return f"the body ended after {cause.partial} of {cause.partial + cause.expected} bytes"
     system = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
     words = system[-1] if system else str(causes[-1]).rpartition(">: ")[2]
     return re.sub(r"//[^/@\s]*@", "//", words) or type(error).__name__

@@ -1,0 +1,350 @@
+"""Every judgement of a transfer, as the value it is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wheelcache.transfer import (
+    FATAL,
+    LARGEST_READ,
+    REFILL_BYTES,
+    RETRY_AFTER_LIMIT,
+    Body,
+    Fault,
+    HostState,
+    Sample,
+    Source,
+    SourceFault,
+    Whole,
+    after_fault,
+    choose_source,
+    host_of,
+    is_progress,
+    is_stalled,
+    judge_answer,
+    judge_beginning,
+    judge_end,
+    next_read,
+    public_url,
+    refusal,
+    rest_of,
+    retry_after,
+)
+
+NOW = 1_700_000_000.0
+
+
+def judge(status, headers=None, *, offset=0, size=1000, from_zero=False):
+    return judge_answer(status, headers or {}, offset=offset, size=size, now=NOW, from_zero=from_zero)
+
+
+def fault_of(*args, **kwargs) -> SourceFault:
+    with pytest.raises(SourceFault) as caught:
+        judge(*args, **kwargs)
+    return caught.value
+
+
+class TestAWholeFile:
+    def test_is_taken_from_its_start(self):
+        assert judge(200, {"content-length": "1000"}) == Body(start=0, end=1000, total=1000)
+
+    def test_is_taken_without_a_length(self):
+        assert judge(200) == Body(start=0, end=None, total=None)
+
+    def test_of_unknown_size_is_taken_with_any_length(self):
+        assert judge(200, {"content-length": "77"}, size=None) == Body(start=0, end=77, total=77)
+
+    def test_of_another_length_is_foreign(self):
+        fault = fault_of(200, {"content-length": "999"})
+        assert (fault.fault, fault.message) == (Fault.FOREIGN, "expected 1000 bytes, found a file of 999")
+
+    def test_in_answer_to_a_range_is_never_appended(self):
+        assert fault_of(200, {"content-length": "1000"}, offset=400).fault is Fault.RANGE
+
+    def test_asked_for_from_zero_is_taken_although_bytes_are_there(self):
+        answer = judge(200, {"content-length": "1000"}, offset=400, from_zero=True)
+        assert answer == Body(start=0, end=1000, total=1000)
+
+    @pytest.mark.parametrize("kind", ["text/html", "Text/HTML; charset=utf-8", "application/json", "application/xml"])
+    def test_of_a_page_type_is_a_login_page(self, kind):
+        fault = fault_of(200, {"content-type": kind, "content-length": "1000"})
+        assert fault.fault is Fault.FOREIGN
+        assert "login page" in fault.hint
+
+    @pytest.mark.parametrize("kind", ["", "application/octet-stream", "application/zip", "binary/x", "text/plain"])
+    def test_of_any_other_type_may_be_a_wheel(self, kind):
+        assert judge(200, {"content-type": kind}) == Body(start=0, end=None, total=None)
+
+    def test_that_is_encoded_is_foreign(self):
+        assert fault_of(200, {"content-encoding": "gzip"}).fault is Fault.FOREIGN
+
+    def test_that_says_identity_is_taken(self):
+        assert judge(200, {"content-encoding": "Identity"}) == Body(start=0, end=None, total=None)
+
+
+class TestAPart:
+    def test_that_begins_where_asked_is_taken(self):
+        answer = judge(206, {"content-range": "bytes 400-999/1000", "content-length": "600"}, offset=400)
+        assert answer == Body(start=400, end=1000, total=1000)
+
+    def test_may_be_shorter_than_asked_for(self):
+        assert judge(206, {"content-range": "bytes 400-499/1000"}, offset=400) == Body(start=400, end=500, total=1000)
+
+    def test_of_unknown_total_is_taken(self):
+        assert judge(206, {"content-range": "bytes 400-999/*"}, offset=400) == Body(start=400, end=1000, total=None)
+
+    @pytest.mark.parametrize(
+        "found",
+        [
+            "bytes 399-999/1000",
+            "bytes 401-999/1000",
+            "bytes 0-999/1000",
+            "bytes 400-1000/1000",
+            "bytes 400-399/1000",
+            "bytes */1000",
+            "items 400-999/1000",
+            "bytes 400-999",
+            "",
+        ],
+    )
+    def test_of_another_place_is_refused(self, found):
+        assert fault_of(206, {"content-range": found}, offset=400).fault is Fault.RANGE
+
+    def test_of_another_length_than_its_range_is_refused(self):
+        headers = {"content-range": "bytes 400-999/1000", "content-length": "599"}
+        assert fault_of(206, headers, offset=400).fault is Fault.RANGE
+
+    def test_of_a_file_of_another_size_is_foreign(self):
+        assert fault_of(206, {"content-range": "bytes 400-998/999"}, offset=400).fault is Fault.FOREIGN
+
+    def test_in_several_ranges_is_refused(self):
+        assert fault_of(206, {"content-type": "multipart/byteranges; boundary=x"}, offset=400).fault is Fault.RANGE
+
+    def test_that_is_encoded_is_foreign(self):
+        headers = {"content-range": "bytes 400-999/1000", "content-encoding": "gzip"}
+        assert fault_of(206, headers, offset=400).fault is Fault.FOREIGN
+
+    def test_nobody_asked_for_is_taken_from_the_start_only(self):
+        assert judge(206, {"content-range": "bytes 0-999/1000"}) == Body(start=0, end=1000, total=1000)
+        assert fault_of(206, {"content-range": "bytes 5-999/1000"}).fault is Fault.RANGE
+
+    def test_is_of_no_use_where_the_whole_was_asked_for(self):
+        headers = {"content-range": "bytes 400-999/1000"}
+        assert fault_of(206, headers, offset=400, from_zero=True).fault is Fault.RANGE
+
+
+class TestAnUnsatisfiedRange:
+    def test_after_the_last_byte_means_that_all_is_there(self):
+        assert judge(416, offset=1000) == Whole()
+
+    def test_of_unknown_size_believes_the_server(self):
+        assert judge(416, {"content-range": "bytes */1000"}, offset=1000, size=None) == Whole()
+
+    @pytest.mark.parametrize(("headers", "size"), [({"content-range": "bytes */300"}, None), ({}, 1000), ({}, None)])
+    def test_elsewhere_is_a_fault(self, headers, size):
+        assert fault_of(416, headers, offset=400, size=size).fault is Fault.RANGE
+
+    def test_without_a_range_is_a_fault(self):
+        assert fault_of(416, {"content-range": "bytes */0"}, size=None).fault is Fault.RANGE
+
+
+class TestARefusal:
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 407, 410, 451, 501, 204, 304, 301])
+    def test_is_final_for_its_source(self, status):
+        fault = fault_of(status)
+        assert fault.fault is Fault.REFUSED
+        assert fault.fault in FATAL
+        assert str(status) in fault.message
+
+    @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+    def test_may_pass(self, status):
+        fault = fault_of(status, {"retry-after": "7"})
+        assert (fault.fault, fault.retry_after) == (Fault.BUSY, 7.0)
+        assert fault.fault not in FATAL
+
+    @pytest.mark.parametrize("status", [401, 403, 404, 407, 410])
+    def test_has_a_hint_where_something_can_be_done(self, status):
+        assert refusal(status, {}, now=NOW).hint
+
+
+class TestRetryAfter:
+    def test_is_seconds(self):
+        assert retry_after("12", now=NOW) == 12.0
+
+    def test_is_a_date(self):
+        date = format_datetime(datetime.fromtimestamp(NOW + 30, tz=UTC), usegmt=True)
+        assert retry_after(date, now=NOW) == 30.0
+
+    def test_that_has_passed_is_no_wait(self):
+        assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT", now=NOW) == 0.0
+
+    @pytest.mark.parametrize("value", ["86400", "999999999", "Wed, 21 Oct 2099 07:28:00 GMT"])
+    def test_is_capped(self, value):
+        assert retry_after(value, now=NOW) == RETRY_AFTER_LIMIT
+
+    @pytest.mark.parametrize("value", [None, "", "soon", "-5", "1.5", "99999999999999"])
+    def test_that_says_nothing_is_none(self, value):
+        assert retry_after(value, now=NOW) is None
+
+    @given(st.text())
+    def test_never_breaks_on_what_a_server_says(self, value):
+        wait = retry_after(value, now=NOW)
+        assert wait is None or 0 <= wait <= RETRY_AFTER_LIMIT
+
+
+class TestTheBeginning:
+    def test_of_a_zip_archive_is_a_wheels(self):
+        judge_beginning(b"PK\x03\x04rest")
+
+    def test_may_come_in_single_bytes(self):
+        judge_beginning(b"P")
+
+    @pytest.mark.parametrize("data", [b"<!DOCTYPE html>", b"\x1f\x8b\x08\x00", b"PK\x05\x06", b"", b"\x00" * 8])
+    def test_of_anything_else_is_foreign(self, data):
+        with pytest.raises(SourceFault) as caught:
+            judge_beginning(data)
+        assert caught.value.fault is Fault.FOREIGN
+
+
+class TestTheEnd:
+    def test_at_the_size_is_right(self):
+        judge_end(1000, end=1000, size=1000)
+        judge_end(1000, end=1000, size=None)
+        judge_end(1000, end=None, size=None)
+
+    @pytest.mark.parametrize(("end", "size"), [(1000, 1000), (1000, None), (None, 1000), (600, 1000)])
+    def test_before_it_is_a_cut_and_not_a_wrong_digest(self, end, size):
+        with pytest.raises(SourceFault, match="expected 1000 bytes, the body ended after 600") as caught:
+            judge_end(600, end=end, size=size)
+        assert caught.value.fault is Fault.CUT
+
+
+class TestReads:
+    def test_grow_while_they_are_quick(self):
+        assert next_read(16 << 10, 0.01) == 32 << 10
+        assert next_read(LARGEST_READ, 0.0) == LARGEST_READ
+
+    def test_shrink_when_one_takes_long_but_never_to_nothing(self):
+        assert next_read(16 << 10, 2.0) == 8 << 10
+        assert next_read(1 << 10, 60.0) == 1 << 10
+
+    def test_stay_in_between(self):
+        assert next_read(16 << 10, 0.3) == 16 << 10
+
+
+def samples(*rates: int) -> list[Sample]:
+    """One sample per second, with so many bytes between two."""
+    return [Sample(time=float(second), received=sum(rates[:second])) for second in range(len(rates) + 1)]
+
+
+class TestStalling:
+    def test_is_a_whole_window_below_the_rate(self):
+        assert is_stalled(samples(*[1] * 30), min_rate=20, window=30)
+
+    def test_is_not_known_before_a_window_has_passed(self):
+        assert not is_stalled(samples(*[0] * 29), min_rate=20, window=30)
+
+    def test_is_not_a_pause_within_a_fast_transfer(self):
+        assert not is_stalled(samples(*[0] * 25, 1000, 0, 0, 0, 0), min_rate=20, window=30)
+
+    def test_counts_the_last_window_only(self):
+        assert is_stalled(samples(1_000_000, *[1] * 30), min_rate=20, window=30)
+
+    def test_is_never_found_without_a_rate_or_samples(self):
+        assert not is_stalled(samples(*[0] * 100), min_rate=0, window=30)
+        assert not is_stalled([], min_rate=20, window=30)
+
+    def test_exactly_the_rate_is_enough(self):
+        assert not is_stalled(samples(*[20] * 30), min_rate=20, window=30)
+
+
+def test_few_bytes_are_no_progress():
+    assert not is_progress(0)
+    assert not is_progress(REFILL_BYTES - 1)
+    assert is_progress(REFILL_BYTES)
+
+
+class TestChoosingASource:
+    first, second = Source(url="https://a.test/x"), Source(url="https://b.test/x")
+
+    def choose(self, *sources, now=0.0, hosts=None):
+        return choose_source(sources, now=now, hosts=hosts or {})
+
+    def test_takes_the_first_while_nothing_speaks_against_it(self):
+        assert self.choose(self.first, self.second) == self.first
+
+    def test_prefers_the_untried(self):
+        failed = after_fault(self.first, SourceFault(Fault.CONNECT, ""), now=0.0, progressed=False)
+        assert self.choose(failed, self.second) == self.second
+
+    def test_prefers_a_host_that_works_for_others(self):
+        assert self.choose(self.first, self.second, hosts={"a.test": HostState(faults=2)}) == self.second
+
+    def test_works_on_other_hosts_while_one_rests(self):
+        resting = after_fault(self.first, SourceFault(Fault.BUSY, "", retry_after=9.0), now=0.0, progressed=False)
+        worse = after_fault(
+            after_fault(self.second, SourceFault(Fault.CUT, ""), now=0.0, progressed=False),
+            SourceFault(Fault.CUT, ""),
+            now=0.0,
+            progressed=False,
+        )
+        assert self.choose(resting, worse) == worse
+        assert self.choose(resting, worse, now=9.0) == resting
+
+    def test_takes_the_one_that_rests_least_when_all_rest(self):
+        hosts = {"a.test": HostState(rests_until=20.0), "b.test": HostState(rests_until=10.0)}
+        assert self.choose(self.first, self.second, hosts=hosts) == self.second
+        assert rest_of(self.second, now=4.0, hosts=hosts) == 6.0
+        assert rest_of(self.second, now=40.0, hosts=hosts) == 0.0
+
+    @pytest.mark.parametrize("fault", sorted(FATAL))
+    def test_never_takes_a_dead_one(self, fault):
+        dead = after_fault(self.first, SourceFault(fault, ""), now=0.0, progressed=False)
+        assert self.choose(dead) is None
+        assert self.choose(dead, self.second) == self.second
+
+    @pytest.mark.parametrize("fault", sorted(set(Fault) - FATAL))
+    def test_takes_a_failed_one_again_when_there_is_no_other(self, fault):
+        failed = after_fault(self.first, SourceFault(fault, ""), now=0.0, progressed=False)
+        assert self.choose(failed) == failed
+
+
+class TestAfterAFault:
+    source = Source(url="https://a.test/x")
+
+    def test_a_cut_after_progress_is_no_reason_to_leave_the_source(self):
+        assert after_fault(self.source, SourceFault(Fault.CUT, ""), now=0.0, progressed=True).faults == 0
+
+    def test_slowness_is_one_even_after_progress(self):
+        assert after_fault(self.source, SourceFault(Fault.SLOW, ""), now=0.0, progressed=True).faults == 1
+
+    def test_a_source_without_ranges_is_asked_for_the_whole_file_once(self):
+        once = after_fault(self.source, SourceFault(Fault.RANGE, ""), now=0.0, progressed=False)
+        assert once.from_zero
+        assert not once.is_dead
+        assert after_fault(once, SourceFault(Fault.CUT, ""), now=0.0, progressed=True).is_dead
+        assert after_fault(once, SourceFault(Fault.RANGE, ""), now=0.0, progressed=False).is_dead
+        assert not after_fault(once, SourceFault(Fault.CONNECT, ""), now=0.0, progressed=False).is_dead
+
+
+@pytest.mark.parametrize(
+    ("url", "public"),
+    [
+        ("https://user:secret@host.test:8443/a/b.whl?X-Signature=abc#sha256=1", "https://host.test:8443/a/b.whl"),
+        ("https://host.test/a%20b.whl", "https://host.test/a%20b.whl"),
+        ("https://us@er:p@host.test/a", "https://host.test/a"),
+        ("file:///srv/a.whl", "file:///srv/a.whl"),
+    ],
+)
+def test_a_url_is_shown_without_what_is_secret_in_it(url, public):
+    assert public_url(url) == public
+
+
+def test_hosts_are_told_apart_by_port_and_not_by_user():
+    assert host_of("https://u:p@Host.test:8443/x") == host_of("https://host.test:8443/y") == "host.test:8443"
+    assert host_of("file:///srv/a.whl") == ""
