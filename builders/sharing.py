@@ -37,8 +37,8 @@ def sharing(stages: Stages, installs: Sequence[Install]) -> Sharing:
     """Returns whether heavy wheels preinstalled in the base image serve these installs.
 
     Every stage that matters is overridden or none is: an override of the builder stage's base alone would make pip
-    skip torch there, and the final image would lack it. Whether the base image has ONBUILD triggers is for the caller to ask;
-    they would fire while the shared base is built.
+    skip torch there, and the final image would lack it. Whether the base image has ONBUILD triggers is for the caller
+    to ask; they would fire while the shared base is built.
 
     Args:
         stages: of the Dockerfile.
