@@ -3,9 +3,9 @@
     python tests/bench/cold.py [--side compose|wheelcache] [--scratch DIR] [--json FILE] [--compose-requirement]
 
 Runs as root on Linux. Each side has a Docker engine of its own with empty data, seeded with nothing but the base image
-(from the machine's engine, see Dockerfiles/provision.sh), and a copy of the demo, all below the scratch folder and gone
-afterwards, also after Ctrl-C; logs stay. Bytes fetched are read from the machine's network interface for both sides, so
-measure on a machine that does nothing else. Exit code 1 when a promise of wheelcache's is not kept.
+(from the machine's engine, see Dockerfiles/provision.sh), a network namespace of its own, in which bytes fetched are
+counted for both sides alike, and a copy of the demo; all of it is gone afterwards, also after Ctrl-C, but for the logs.
+Exit code 1 when a promise of wheelcache's is not kept.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def run_compose(scratch: Path, logs: Path, *, with_requirement: bool) -> dict[st
 
 def _build(engine: Engine, folder: Path, override: Path, *, log: Path) -> dict[str, Any]:
     argv = ["docker", "compose", "--progress", "plain", "--file", COMPOSE, "--file", str(override), "build"]
-    done = timed(argv, log=log, env=engine.env, cwd=folder)
+    done = timed(argv, network=engine.network, log=log, env=engine.env, cwd=folder)
     words = done.stdout + done.log.read_text(errors="replace")
     done.log.write_text(words)
     print(f"docker compose build: {seconds(done.seconds)}, {amount(done.received)} fetched", file=sys.stderr)

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ownnetwork import Network
+
 _CHUNK = 1 << 20
 
 
@@ -22,7 +24,7 @@ class Timed:
     Attributes:
         seconds: from start to end.
         exit_code: its own; negative for a signal.
-        received: bytes that came in over the machine's way to the network meanwhile, whoever asked for them.
+        received: bytes that came in from the network meanwhile.
         stdout: what it wrote there.
         log: the file that has its stderr.
     """
@@ -34,12 +36,18 @@ class Timed:
     log: Path
 
 
-def timed(argv: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path) -> Timed:
-    """Runs a program to its end and measures it; an interruption stops it before it goes up."""
+def timed(argv: Sequence[str], *, network: Network, log: Path, env: Mapping[str, str], cwd: Path) -> Timed:
+    """Runs a program in *network* to its end and measures it; an interruption stops it before it goes up."""
     with log.open("wb") as stderr:
-        received, began = received_bytes(), time.monotonic()
+        received, began = network.received_bytes(), time.monotonic()
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=dict(env), cwd=cwd, text=True
+            network.enter(*argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=dict(env),
+            cwd=cwd,
+            text=True,
         )
         try:
             stdout, _ = process.communicate()
@@ -52,21 +60,10 @@ def timed(argv: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path) 
     return Timed(
         seconds=time.monotonic() - began,
         exit_code=process.returncode,
-        received=received_bytes() - received,
+        received=network.received_bytes() - received,
         stdout=stdout,
         log=log,
     )
-
-
-def received_bytes() -> int:
-    """Returns what the interface of the default route has received so far; 0 where there is no such route."""
-    routes = (line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:])
-    interface = next((route[0] for route in routes if route[1] == "00000000"), None)
-    for line in Path("/proc/net/dev").read_text().splitlines():
-        name, _, counters = line.strip().partition(":")
-        if name == interface:
-            return int(counters.split()[0])
-    return 0
 
 
 def disk_bytes(folder: Path) -> int:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ownnetwork import BRIDGE, Network, own_network
+
 BASE = "python:3.11-slim"
 
 _START = 60.0
@@ -32,11 +34,13 @@ class Engine:
         data: its whole data folder.
         socket: where it listens.
         log: what dockerd says.
+        network: where it runs.
     """
 
     data: Path
     socket: Path
     log: Path
+    network: Network
 
     @property
     def env(self) -> dict[str, str]:
@@ -65,30 +69,30 @@ class Engine:
 
 
 @contextlib.contextmanager
-def own_engine(folder: Path, *, log: Path, has_base: bool = True) -> Iterator[Engine]:
+def own_engine(folder: Path, *, log: Path) -> Iterator[Engine]:
     """Starts an engine whose data, sockets and pid file lie in *folder*, and removes all of it in the end.
 
-    Its containers have a bridge of their own without a way out of the machine; `--network=host` leads out.
+    It holds the base image, from the machine's own engine. Its containers have a bridge without a way out;
+    `--network=host` leads to the network, and is counted there.
 
     Args:
         folder: must not exist.
         log: gets dockerd's words; is kept.
-        has_base: load the base image from the machine's own engine.
     """
     socket, runtime = folder / "docker.sock", folder / "run"
     if len(bytes(runtime / "containerd" / "containerd-debug.sock")) > _LONGEST_SOCKET:
         raise SystemExit(f"{folder}: too long for a socket's path\n  next step: name a shorter folder with --scratch")
-    engine = Engine(data=folder / "data", socket=socket, log=log)
     folder.mkdir(parents=True)
     try:
-        with _bridge() as bridge, log.open("wb") as words:
+        with own_network() as network, log.open("wb") as words:
+            engine = Engine(data=folder / "data", socket=socket, log=log, network=network)
             dockerd = subprocess.Popen(
-                [
+                network.enter(
                     *("dockerd", "--data-root", engine.data, "--exec-root", runtime, "--pidfile", folder / "pid"),
                     *("--host", f"unix://{socket}", "--config-file", _empty_configuration(folder)),
-                    *("--bridge", bridge, "--iptables=false", "--ip6tables=false", "--ip-masq=false"),
+                    *("--bridge", BRIDGE, "--iptables=false", "--ip6tables=false", "--ip-masq=false"),
                     *("--ip-forward=false", "--log-level", "warn"),
-                ],
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=words,
                 stderr=words,
@@ -96,8 +100,7 @@ def own_engine(folder: Path, *, log: Path, has_base: bool = True) -> Iterator[En
             )
             try:
                 _wait_until_it_answers(engine, dockerd)
-                if has_base:
-                    _load_base(engine)
+                _load_base(engine)
                 yield engine
             finally:
                 _stop(dockerd)
@@ -135,19 +138,6 @@ def _empty_configuration(folder: Path) -> Path:
     """Keeps the machine's own daemon.json out."""
     (folder / "daemon.json").write_text("{}\n")
     return folder / "daemon.json"
-
-
-@contextlib.contextmanager
-def _bridge() -> Iterator[str]:
-    """Yields the name of a bridge made for this process, so that dockerd leaves the other engine's alone."""
-    name, address = f"wcbench{os.getpid()}", f"10.213.{os.getpid() % 250}.1/24"
-    subprocess.run(["ip", "link", "add", "name", name, "type", "bridge"], check=True)
-    try:
-        subprocess.run(["ip", "addr", "add", address, "dev", name], check=True)
-        subprocess.run(["ip", "link", "set", name, "up"], check=True)
-        yield name
-    finally:
-        subprocess.run(["ip", "link", "delete", name], check=False)
 
 
 def _wait_until_it_answers(engine: Engine, dockerd: subprocess.Popen[bytes]) -> None:
