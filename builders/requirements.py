@@ -106,7 +106,7 @@ def classify(word: str, *, editable: bool = False) -> Wish:
         return Wish(kind="vcs", text=word, editable=editable)
     if re.match(r"https?://|ftp://", word, re.IGNORECASE):
         return Wish(kind="url", text=word, editable=editable)
-    if not editable:
+    if not editable and not (_ARCHIVE.search(word) and re.fullmatch(r"[^\s@;<>=]+", word)):
         try:
             return _named(Requirement(word))
         except InvalidRequirement:

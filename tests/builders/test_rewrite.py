@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from builders.dockerfile import parse_dockerfile, resolve_stages
+from builders.installs import find_installs
+from builders.rewrite import Rewritten, rewrite_dockerfile
+
+SAMPLES = sorted((Path(__file__).parent / "dockerfiles").glob("*.Dockerfile"))
+WHEELS = "--mount=type=bind,from=wheels,source=/svc,target=/wheelcache"
+PIP = "--mount=type=secret,id=wheelcache-pip,target=/etc/pip.conf,required=true,mode=0444"
+UV = "--mount=type=secret,id=wheelcache-uv,target=/etc/uv/uv.toml,required=true,mode=0444"
+
+
+def rewrite(text: str, **options) -> Rewritten:
+    dockerfile = parse_dockerfile(text)
+    installs = find_installs(dockerfile).installs
+    return rewrite_dockerfile(dockerfile, installs, wheels_context="wheels", source_of=lambda _: "/svc", **options)
+
+
+def restored(rewritten: Rewritten) -> str:
+    """Takes the inserted words out again."""
+    text = rewritten.text
+    for insertion in rewritten.insertions:
+        at = insertion.offset
+        assert text[at : at + len(insertion.words)] == insertion.words
+        text = text[:at] + text[at + len(insertion.words) :]
+    return text
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_taking_the_inserted_words_out_gives_back_every_byte(path):
+    text = path.read_bytes().decode()
+    rewritten = rewrite(text)
+    assert restored(rewritten) == text
+    before, after = parse_dockerfile(text).instructions, parse_dockerfile(rewritten.text).instructions
+    assert [(each.keyword, each.body, each.heredocs) for each in after] == [
+        (each.keyword, each.body, each.heredocs) for each in before
+    ]
+    changed = [new.index for old, new in zip(before, after, strict=True) if old.flags != new.flags]
+    assert changed == [each.instruction for each in rewritten.insertions]
+
+
+def test_a_sealed_run_gets_no_network_its_wheels_and_its_configuration():
+    assert rewrite("FROM a\nRUN pip install x\n").text == f"FROM a\nRUN --network=none {WHEELS} {PIP} pip install x\n"
+
+
+def test_a_run_of_both_tools_gets_both_configurations():
+    text = rewrite("FROM a\nRUN pip install uv && \\\n  uv pip install --system x\n").text
+    assert text == f"FROM a\nRUN --network=none {WHEELS} {PIP} {UV} pip install uv && \\\n  uv pip install --system x\n"
+
+
+def test_the_network_stays_where_the_run_needs_it_or_the_user_chose_one_or_the_build_is_online():
+    assert f"RUN {WHEELS} {PIP} apt-get" in rewrite("FROM a\nRUN apt-get update && pip install x\n").text
+    assert f"RUN {WHEELS} {PIP} --network=host" in rewrite("FROM a\nRUN --network=host pip install x\n").text
+    assert f"RUN {WHEELS} {PIP} pip" in rewrite("FROM a\nRUN pip install x\n", sealed=False).text
+
+
+def test_offline_takes_the_network_even_from_a_run_that_wants_it():
+    rewritten = rewrite("FROM a\nRUN apt-get update && pip install x\n", offline=True)
+    assert f"RUN --network=none {WHEELS} {PIP} apt-get" in rewritten.text
+    assert rewritten.insertions[0].sealed
+
+
+def test_runs_without_an_install_onbuild_and_unneeded_stages_stay_as_they_are():
+    text = "FROM a AS unused\nRUN pip install y\nFROM a\nONBUILD RUN pip install x\nRUN ls\nRUN pip config list\n"
+    assert rewrite(text) == Rewritten(text=text, insertions=())
+
+
+def test_a_run_that_mounts_the_wheels_itself_stays_as_it_is():
+    text = "FROM a\nRUN --mount=type=bind,source=w,dst=/wheelcache/ pip install --find-links /wheelcache x\n"
+    assert rewrite(text) == Rewritten(text=text, insertions=(), untouched=(2,))
+
+
+def test_a_configuration_that_the_user_mounts_is_not_mounted_twice():
+    text = "FROM a\nRUN --mount=type=secret,id=mine,target=/etc/pip.conf pip install x\n"
+    assert PIP not in rewrite(text).text
+
+
+def test_words_go_after_a_keyword_whose_arguments_begin_on_the_next_line():
+    rewritten = rewrite("FROM a\nrun\\\n  pip install x\n")
+    assert rewritten.text == f"FROM a\nrun --network=none {WHEELS} {PIP}\\\n  pip install x\n"
+    assert parse_dockerfile(rewritten.text).instructions[1].body == "pip install x"
+
+
+def test_the_syntax_line_is_dropped_whole_so_that_escape_still_counts():
+    text = "# syntax=docker/dockerfile:1.7-labs\n# escape=`\nFROM a\nRUN pip install `\n  x\n"
+    rewritten = rewrite(text, drop_syntax=True)
+    assert rewritten.dropped == "# syntax=docker/dockerfile:1.7-labs\n"
+    assert rewritten.text.startswith("# escape=`\nFROM a\nRUN --network=none")
+    assert parse_dockerfile(rewritten.text).escape == "`"
+
+
+def test_two_folders_for_one_run_are_refused():
+    dockerfile = parse_dockerfile("FROM a\nRUN pip install x && pip install y\n")
+    with pytest.raises(ValueError, match="line 2: expected one folder of wheels for a RUN"):
+        rewrite_dockerfile(
+            dockerfile,
+            find_installs(dockerfile).installs,
+            wheels_context="wheels",
+            source_of=lambda install: f"/{install.requirements[0]}",
+        )
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_buildkit_takes_every_rewritten_sample_as_far_as_its_first_run(path, tmp_path):
+    dockerfile = parse_dockerfile(path.read_bytes().decode())
+    stages = resolve_stages(dockerfile)
+    installs = find_installs(dockerfile).installs
+    rewritten = rewrite_dockerfile(
+        dockerfile, installs, wheels_context="wheels", source_of=lambda _: "/svc", drop_syntax=True
+    )
+    file, context, empty = tmp_path / "Dockerfile", tmp_path / f"context-{path.stem}", tmp_path / f"empty-{path.stem}"
+    file.write_bytes(rewritten.text.encode())
+    context.mkdir()
+    (empty / "svc").mkdir(parents=True)
+    names = {stage.base for stage in stages.stages if stage.parent is None and stage.base != "scratch"}
+    overrides = [f"--build-context={name}={empty}" for name in sorted({*names, "wheels"})]
+    run = subprocess.run(
+        ["docker", "buildx", "build", "--progress=plain", "-f", file, *overrides, context],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 1  # the bases are empty folders: nothing can run in them
+    assert "RUN" in run.stderr or "COPY" in run.stderr, run.stderr
+    assert "parse error" not in run.stderr, run.stderr
+    assert "unknown flag" not in run.stderr, run.stderr

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+
+from builders.dockerfile import parse_dockerfile
+from builders.installs import find_installs
+from builders.sharing import Sharing, sharing
+
+BASE = "python:3.11-slim"
+
+
+def verdict(text: str) -> Sharing:
+    found = find_installs(parse_dockerfile(text))
+    return sharing(found.stages, found.installs)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"FROM {BASE}\nRUN pip install x\n",
+        f"FROM {BASE}\nRUN python3.11 -m pip install -U x\n",
+        f"FROM {BASE}\nRUN uv pip install --system x\n",
+        f"FROM {BASE} AS b\nRUN pip install --user x\nFROM {BASE}\nCOPY --from=b /root/.local /root/.local\n",
+        f"FROM {BASE} AS b\nRUN pip install --prefix=/i x\nFROM {BASE}\nCOPY --from=b /i /usr/local\n",
+        f"FROM {BASE} AS base\nFROM base AS b\nRUN pip install --user x\nFROM base\nCOPY --from=b /root/.local /r\n",
+        f"FROM {BASE}\nRUN python -m venv --system-site-packages /v && /v/bin/pip install x\n",
+        f"FROM {BASE}\nRUN apt-get update && apt-get install -y gcc python3-dev && pip install x\n",
+        f"FROM node:20 AS web\nRUN npm ci\nFROM {BASE}\nCOPY --from=web /dist /dist\nRUN pip install x\n",
+    ],
+)
+def test_installs_that_see_the_base_and_end_up_on_it_share_it(text):
+    found = verdict(text)
+    assert (found.verdict, found.bases) == ("shared", (BASE,))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f"FROM {BASE}\n", "nothing is installed by pip or uv"),
+        (
+            f"FROM {BASE}\nRUN python -m venv /v && /v/bin/pip install x\n",
+            "line 2: a virtual environment does not see the base image's packages",
+        ),
+        (
+            f"FROM {BASE}\nRUN pip install x\nRUN pip install -t /t y\n",
+            "line 3: --target looks at nothing that is installed already",
+        ),
+        (f"FROM {BASE}\nRUN pip wheel x\n", "line 2: it makes or fetches wheels instead of installing them"),
+        (f"FROM {BASE}\nRUN pip install --force-reinstall x\n", "line 2: it reinstalls what is there already"),
+        (
+            f"FROM {BASE}\nRUN uv pip install --prefix /p x\n",
+            "line 2: uv does not see the base image's packages with --prefix",
+        ),
+        (
+            f"FROM python:3.11 AS b\nRUN pip install --user x\nFROM {BASE}\nCOPY --from=b /root/.local /r\n",
+            f"line 2: it installs into a stage on python:3.11, the final stage is on {BASE}",
+        ),
+        (
+            "FROM ubuntu:22.04\nRUN apt-get install -y python3-pip\nRUN pip install x\n",
+            "line 3: the Python it installs into is not the base image's own",
+        ),
+        (
+            "FROM alpine\nRUN apk add py3-pip && pip install x\n",
+            "line 2: the Python it installs into is not the base image's own",
+        ),
+        (
+            f"FROM {BASE}\nRUN pip3.12 install x\n",
+            "line 2: pip3.12 may be another Python than the base image's first one",
+        ),
+        (
+            f"FROM {BASE} AS b\nRUN pip install x\nFROM {BASE}\nCOPY --from=b /usr/local/lib/python3.11 /usr/local/lib/\n",
+            "line 2: the packages it installs are copied into the final stage",
+        ),
+        (
+            f"FROM {BASE} AS b\nRUN pip install x\nFROM scratch\nCOPY --from=b / /\n",
+            "the final stage starts from scratch",
+        ),
+    ],
+)
+def test_every_other_shape_has_its_own_copy_and_says_why(text, reason):
+    assert verdict(text) == Sharing(verdict="own", bases=(), reason=reason)
+
+
+def test_a_digest_pinned_base_is_named_exactly_as_it_is_written():
+    pinned = "python:3.11-slim@sha256:" + "0" * 64
+    assert verdict(
+        f"ARG B={pinned}\nFROM $B AS x\nRUN pip install --user y\nFROM ${{B}}\nCOPY --from=x /r /r\n"
+    ).bases == (pinned,)
