@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from wheelcache.errors import IntegrityError, NetworkError, WheelcacheError
 from wheelcache.events import Note, Sink, Waiting, WheelProgress, WheelStarted
@@ -318,4 +317,4 @@ class Download:
 
 
 def _is_local(url: str) -> bool:
-    return urlsplit(url).scheme == "file"
+    return url.startswith("file:")

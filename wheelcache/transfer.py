@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 FIRST_READ: Final = 16 << 10
 LARGEST_READ: Final = 256 << 10
@@ -93,7 +93,7 @@ class Whole:
 
 def public_url(url: str) -> str:
     """Returns *url* as it may be printed and stored: without user, password, query (signed URLs) and fragment."""
-    parts = urlsplit(url)
+    parts = _split(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
@@ -312,7 +312,15 @@ def after_fault(source: Source, fault: SourceFault, *, now: float, progressed: b
 
 def host_of(url: str) -> str:
     """Returns the host and port of *url*, empty for a file."""
-    return urlsplit(url).netloc.rpartition("@")[2].lower()
+    return _split(url).netloc.rpartition("@")[2].lower()
+
+
+def _split(url: str) -> SplitResult:
+    """Splits a URL; one that is none is all path, and whoever opens it will say so."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", url.rpartition("@")[2], "", "")
 
 
 def _refuse_pages(headers: Mapping[str, str]) -> None:

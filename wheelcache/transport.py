@@ -100,7 +100,7 @@ class Transport:
         Raises:
             SourceFault: no answer came. Any status is an answer.
         """
-        if urlsplit(url).scheme == "file":
+        if url.startswith("file:"):
             return _FileAnswer(url, offset)
         headers = {"Accept-Encoding": "identity"}
         if offset:
@@ -115,7 +115,7 @@ class Transport:
         Raises:
             SourceFault: no answer came.
         """
-        if urlsplit(url).scheme == "file":
+        if url.startswith("file:"):
             return _local_file(url).stat().st_size
         with faults_of():
             response = self.session.head(
@@ -139,6 +139,7 @@ class _Session(requests.Session):
         if target is not None:
             there = urljoin(resp.url, target)
             if urlsplit(resp.url).scheme == "https" and urlsplit(there).scheme != "https":
+                resp.close()
                 raise SourceFault(
                     Fault.REDIRECT,
                     f"expected https, found a redirect to {public_url(there)}",
