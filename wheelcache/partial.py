@@ -158,7 +158,8 @@ class Partial:
         if length < found.st_size:
             os.ftruncate(self._descriptor, length)
         self._synced = min(journal.synced, length)
-        self._note()
+        if journal != Journal(boot=self._boot, synced=self._synced):  # on a full disk not even this can be written
+            self._note()
         self._read_back(length)
 
     def _read_back(self, length: int) -> None:
@@ -174,7 +175,7 @@ class Partial:
             self.length += count
 
     def _note(self) -> None:
-        text = json.dumps({"boot": self._boot, "synced": self._synced, "length": self.length})
+        text = json.dumps({"boot": self._boot, "synced": self._synced})
         write_atomically(self._journal, text.encode())
 
 

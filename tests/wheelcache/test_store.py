@@ -1,0 +1,447 @@
+"""The store on a real disk: what is published, what survives, what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+import pytest
+from support.wheels import make_wheel
+
+from wheelcache.errors import IntegrityError, StoreError, StoreFullError
+from wheelcache.files import boot_id, copy_sharing_blocks, write_atomically
+from wheelcache.partial import Partial
+from wheelcache.store import Store
+
+WHEEL = make_wheel(size=300_000)
+LOCKED = WHEEL.locked()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(tmp_path / "cache")
+
+
+def publish(store, made=WHEEL) -> Path:
+    wheel = made.locked()
+    lock = store.acquire(wheel.digest)
+    assert lock is not None
+    with lock:
+        partial = store.partial(wheel)
+        partial.append(made.data)
+        blob = store.publish(wheel, partial)
+        partial.close()
+    return blob
+
+
+def leave(store, data: bytes, *, boot: str | None = None, synced: int | None = None) -> Path:
+    """Leaves a partial as a killed process would; *boot* and *synced* change what its journal says."""
+    partial = store.partial(LOCKED)
+    partial.append(data)
+    partial.close()
+    folder = store.root / "v1" / "partial"
+    journal = next(folder.glob("*.json"))
+    value = json.loads(journal.read_text())
+    value |= {"boot": boot} if boot is not None else {}
+    value |= {"synced": synced} if synced is not None else {}
+    journal.write_text(json.dumps(value))
+    return next(folder.glob("*.part"))
+
+
+class TestOpening:
+    def test_makes_a_marked_cache_folder(self, tmp_path):
+        Store.open(tmp_path / "deep" / "cache")
+        tag = (tmp_path / "deep" / "cache" / "CACHEDIR.TAG").read_text()
+        assert tag.startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
+        assert (tmp_path / "deep" / "cache" / "v1" / "blobs" / "sha256").is_dir()
+
+    def test_again_changes_nothing(self, tmp_path):
+        root = tmp_path / "cache"
+        Store.open(root)
+        before = sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*"))
+        Store.open(root)
+        assert sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*")) == before
+
+    def test_through_a_link_to_the_cache_folder_is_the_users_choice(self, tmp_path):
+        (tmp_path / "big-disk").mkdir()
+        (tmp_path / "cache").symlink_to(tmp_path / "big-disk")
+        Store.open(tmp_path / "cache")
+        assert (tmp_path / "big-disk" / "v1").is_dir()
+
+    def test_refuses_a_linked_version_folder(self, tmp_path):
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "v1").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(StoreError, match="expected a folder, found a symbolic link") as caught:
+            Store.open(tmp_path)
+        assert "--cache-dir" in caught.value.hint
+
+    def test_refuses_a_file(self, tmp_path):
+        (tmp_path / "cache").write_text("")
+        with pytest.raises(StoreError, match="expected a folder, found a file"):
+            Store.open(tmp_path / "cache")
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a read-only folder")
+    def test_refuses_a_read_only_disk(self, tmp_path, tmpfs):
+        root = tmpfs("4m")
+        subprocess.run(["mount", "-o", "remount,ro", root], check=True)
+        with pytest.raises(StoreError, match="cannot be written: Read-only file system"):
+            Store.open(root / "cache")
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a read-only folder")
+    def test_refuses_a_store_that_became_read_only(self, tmp_path, tmpfs):
+        root = tmpfs("4m")
+        Store.open(root)
+        subprocess.run(["mount", "-o", "remount,ro", root], check=True)
+        with pytest.raises(StoreError, match="cannot be written"):
+            Store.open(root)
+
+
+@pytest.fixture
+def tmpfs(tmp_path):
+    """Mounts small disks of memory, and takes them away again."""
+    mounted: list[Path] = []
+
+    def mount(size: str) -> Path:
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=False)
+        if done.returncode:
+            pytest.skip("this machine lets nobody mount a tmpfs")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", folder], check=True)
+
+
+class TestPublishing:
+    def test_makes_a_blob_that_nobody_writes_to(self, store):
+        blob = publish(store)
+        assert blob == store.blob(LOCKED.digest)
+        assert blob.read_bytes() == WHEEL.data
+        assert stat.S_IMODE(blob.stat().st_mode) == 0o444
+        assert blob.parent.name == blob.name[:2]
+
+    def test_leaves_nothing_of_the_partial(self, store):
+        publish(store)
+        assert not list((store.root / "v1" / "partial").iterdir())
+
+    def test_refuses_wrong_bytes(self, store):
+        partial = store.partial(LOCKED)
+        partial.append(WHEEL.data[:-1] + b"?")
+        with pytest.raises(IntegrityError, match=r"expected sha256:.*, found sha256:"):
+            store.publish(LOCKED, partial)
+        partial.close()
+        assert not store.blob(LOCKED.digest).exists()
+        assert not store.has(LOCKED)
+
+    def test_names_the_blob_in_the_catalog(self, store):
+        publish(store)
+        entry = store._catalog().entries()[LOCKED.digest]
+        assert (entry.name, entry.version, entry.filename) == ("demo", "1.0", WHEEL.filename)
+        assert (entry.size, entry.inode) == (WHEEL.size, store.blob(LOCKED.digest).stat().st_ino)
+
+
+class TestHaving:
+    def test_is_false_before_and_true_after(self, store):
+        assert not store.has(LOCKED)
+        publish(store)
+        assert store.has(LOCKED)
+        assert store.has(WHEEL.locked(size=None))
+
+    def test_is_seen_by_another_process(self, store):
+        publish(store)
+        assert Store.open(store.root).has(LOCKED)
+
+    def test_does_not_read_the_wheel(self, store):
+        publish(store)
+        huge = replace(LOCKED, digest=f"sha256:{'ab' * 32}", size=500_000_000_000)
+        blob = store.blob(huge.digest)
+        blob.parent.mkdir()
+        blob.touch()
+        os.truncate(blob, huge.size)  # all holes, but nobody reads so much in a second
+        began = time.monotonic()
+        assert Store.open(store.root).has(huge)
+        assert time.monotonic() - began < 1
+
+    def test_is_false_for_a_blob_of_another_size(self, store):
+        blob = store.blob(LOCKED.digest)
+        blob.parent.mkdir()
+        blob.write_bytes(b"short")
+        assert not store.has(LOCKED)
+
+    def test_puts_a_changed_blob_aside(self, store):
+        blob = publish(store)
+        blob.chmod(0o644)
+        blob.write_bytes(WHEEL.data[:-1] + b"?")
+        assert not Store.open(store.root).has(LOCKED)
+        assert not blob.exists()
+        assert (store.root / "v1" / "quarantine" / blob.name).exists()
+
+    def test_believes_a_touched_blob_once_its_bytes_are_right(self, store):
+        blob = publish(store)
+        os.utime(blob, (1, 1))
+        again = Store.open(store.root)
+        assert again.has(LOCKED)
+        assert again._catalog().entries()[LOCKED.digest].mtime_ns == 1_000_000_000
+
+    def test_needs_no_catalog(self, store):
+        publish(store)
+        (store.root / "v1" / "catalog.sqlite").unlink()
+        again = Store.open(store.root)
+        assert again.has(LOCKED)
+        again.touch([LOCKED.digest])
+
+    def test_survives_a_damaged_catalog(self, store):
+        publish(store)
+        (store.root / "v1" / "catalog.sqlite").write_bytes(b"not a database at all, though long enough" * 100)
+        assert Store.open(store.root).has(LOCKED)
+
+    def test_survives_a_catalog_of_another_version(self, store):
+        publish(store)
+        with sqlite3.connect(store.root / "v1" / "catalog.sqlite") as connection:
+            connection.execute("DROP TABLE blobs")
+            connection.execute("CREATE TABLE blobs (something TEXT)")
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+        assert Store.open(store.root).has(LOCKED)
+
+    def test_says_which_catalog_cannot_be_opened(self, store):
+        (store.root / "v1" / "catalog.sqlite").mkdir()
+        publish_blob = store.blob(LOCKED.digest)
+        publish_blob.parent.mkdir()
+        publish_blob.write_bytes(WHEEL.data)
+        with pytest.raises(StoreError, match=r"catalog\.sqlite"):
+            store.has(LOCKED)
+
+    def test_notes_the_last_use(self, tmp_path):
+        times = iter([100.0, 200.0])
+        store = Store.open(tmp_path, now=lambda: next(times))
+        publish(store)
+        store.touch([LOCKED.digest])
+        assert store._catalog().entries()[LOCKED.digest].last_used == 200.0
+
+
+class TestPartials:
+    def test_are_adopted_by_the_next_run(self, store):
+        leave(store, WHEEL.data[:1000])
+        assert store.partial_bytes(LOCKED.digest) == 1000
+        partial = store.partial(LOCKED)
+        assert partial.length == 1000
+        partial.append(WHEEL.data[1000:])
+        store.publish(LOCKED, partial)
+        partial.close()
+        assert store.blob(LOCKED.digest).read_bytes() == WHEEL.data
+
+    def test_after_a_power_cut_count_as_far_as_they_were_synced(self, store):
+        file = leave(store, WHEEL.data[:1000], boot="an earlier start", synced=600)
+        assert store.partial_bytes(LOCKED.digest) == 600
+        partial = store.partial(LOCKED)
+        assert (partial.length, file.stat().st_size) == (600, 600)
+        partial.append(WHEEL.data[600:])
+        assert partial.digest() == LOCKED.digest
+        partial.close()
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"boot": "x"}', '{"boot": "x", "synced": "y"}'])
+    def test_with_a_torn_journal_start_anew(self, store, text):
+        file = leave(store, WHEEL.data[:1000])
+        file.with_suffix(".json").write_text(text)
+        assert store.partial_bytes(LOCKED.digest) == 0
+        partial = store.partial(LOCKED)
+        assert partial.length == 0
+        partial.close()
+
+    def test_on_a_system_that_does_not_tell_its_starts_count_as_far_as_synced(self, tmp_path):
+        folder = tmp_path
+        partial = Partial(folder, LOCKED.digest, boot="", size=None)
+        partial.append(WHEEL.data[:1000])
+        partial.flush()
+        partial.append(WHEEL.data[1000:3000])
+        partial.close()
+        again = Partial(folder, LOCKED.digest, boot="", size=None)
+        assert again.length == 1000
+        again.close()
+
+    def test_longer_than_the_wheel_are_dropped(self, store):
+        leave(store, WHEEL.data + b"more")
+        partial = store.partial(LOCKED)
+        assert partial.length == 0
+        partial.close()
+
+    def test_flushed_say_so_in_their_journal(self, store):
+        partial = store.partial(LOCKED)
+        partial.append(WHEEL.data[:5000])
+        partial.flush()
+        journal = next((store.root / "v1" / "partial").glob("*.json"))
+        assert json.loads(journal.read_text()) == {"boot": boot_id(), "synced": 5000}
+        partial.close()
+
+    def test_restarted_are_empty(self, store):
+        partial = store.partial(LOCKED)
+        partial.append(b"wrong")
+        partial.restart()
+        partial.append(WHEEL.data)
+        assert partial.digest() == LOCKED.digest
+        partial.close()
+
+    def test_without_a_byte_leave_nothing_behind(self, store):
+        store.partial(LOCKED).close()
+        assert not list((store.root / "v1" / "partial").iterdir())
+
+    def test_that_are_links_are_refused(self, store, tmp_path):
+        victim = tmp_path / "victim"
+        victim.write_text("precious")
+        (store.root / "v1" / "partial" / f"{LOCKED.digest.removeprefix('sha256:')}.part").symlink_to(victim)
+        with pytest.raises(StoreError):
+            store.partial(LOCKED)
+        assert victim.read_text() == "precious"
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+    def test_on_a_full_disk_keep_what_fitted(self, tmpfs):
+        store = Store.open(tmpfs("1m"))
+        made = make_wheel(size=3_000_000)
+        wheel = made.locked()
+        partial = store.partial(wheel)
+        partial.append(made.data[:500_000])
+        with pytest.raises(StoreFullError, match="no room left") as caught:
+            partial.append(made.data[500_000:])
+        partial.close()
+        kept = store.partial_bytes(wheel.digest)
+        assert kept > 500_000
+        assert "continues" in caught.value.hint
+        again = store.partial(wheel)
+        assert again.length == kept
+        again.close()
+
+
+class TestOwnership:
+    def test_is_one_processs_at_a_time(self, store):
+        lock = store.acquire(LOCKED.digest)
+        with lock:
+            assert store.acquire(LOCKED.digest, timeout=0) is None
+        with store.acquire(LOCKED.digest, timeout=0):
+            pass
+
+    def test_is_waited_for(self, store):
+        lock = store.acquire(LOCKED.digest)
+        waited = threading.Event()
+
+        def wait() -> None:
+            with store.acquire(LOCKED.digest):
+                waited.set()
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert not waited.wait(0.2)
+        with lock:
+            pass
+        assert waited.wait(5)
+        thread.join()
+
+    def test_ends_with_a_killed_process(self, store):
+        program = textwrap.dedent("""
+            import sys, time
+            from pathlib import Path
+            from wheelcache.store import Store
+            store = Store.open(Path(sys.argv[1]))
+            lock = store.acquire(sys.argv[2])
+            print("held", flush=True)
+            time.sleep(60)
+        """)
+        owner = subprocess.Popen(
+            [sys.executable, "-c", program, str(store.root), LOCKED.digest], stdout=subprocess.PIPE, text=True
+        )
+        assert owner.stdout.readline() == "held\n"
+        assert store.acquire(LOCKED.digest, timeout=0) is None
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+        owner.stdout.close()
+        with store.acquire(LOCKED.digest, timeout=5):
+            pass
+
+
+class TestViews:
+    entries: ClassVar = ((PurePosixPath("wheelcache/svc") / WHEEL.filename, LOCKED),)
+    texts: ClassVar = {PurePosixPath("wheelcache/constraints.txt"): "demo==1.0\n"}
+
+    def test_hold_wheels_and_texts_that_any_user_can_read(self, store):
+        publish(store)
+        view = store.view("key-1", self.entries, self.texts)
+        assert view == store.root / "v1" / "views" / "key-1"
+        wheel = view / "wheelcache" / "svc" / WHEEL.filename
+        assert wheel.read_bytes() == WHEEL.data
+        assert (view / "wheelcache" / "constraints.txt").read_text() == "demo==1.0\n"
+        modes = {str(path.relative_to(view)): stat.S_IMODE(path.stat().st_mode) for path in view.rglob("*")}
+        assert modes == {
+            "wheelcache": 0o755,
+            "wheelcache/svc": 0o755,
+            f"wheelcache/svc/{WHEEL.filename}": 0o444,
+            "wheelcache/constraints.txt": 0o644,
+        }
+        assert stat.S_IMODE(view.stat().st_mode) == 0o755
+
+    def test_take_no_room_where_links_are_possible(self, store):
+        blob = publish(store)
+        view = store.view("key-1", self.entries, {})
+        placed = view / self.entries[0][0]
+        shared = blob.stat().st_ino == placed.stat().st_ino
+        assert shared or placed.stat().st_blocks == blob.stat().st_blocks  # a reflink says so nowhere in its stat
+
+    def test_of_one_key_are_made_once(self, store):
+        publish(store)
+        first = store.view("key-1", self.entries, self.texts)
+        before = first.stat().st_ino
+        assert store.view("key-1", self.entries, self.texts) == first
+        assert first.stat().st_ino == before
+
+    def test_appear_whole_or_not_at_all(self, store):
+        with pytest.raises(StoreError, match="not in the store"):
+            store.view("key-1", self.entries, self.texts)
+        assert not list((store.root / "v1" / "views").iterdir())
+
+    def test_made_by_two_at_once_are_one(self, store):
+        publish(store)
+        made: list[Path] = []
+        start = threading.Barrier(4)
+
+        def make() -> None:
+            start.wait()
+            made.append(store.view("key-1", self.entries, self.texts))
+
+        threads = [threading.Thread(target=make) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert made == [store.root / "v1" / "views" / "key-1"] * 4
+        assert [path.name for path in (store.root / "v1" / "views").iterdir()] == ["key-1"]
+
+
+class TestFiles:
+    def test_are_written_whole_or_stay_as_they_were(self, tmp_path):
+        file = tmp_path / "a"
+        file.write_text("before")
+        with pytest.raises(TypeError):
+            write_atomically(file, "no bytes")
+        assert file.read_text() == "before"
+        write_atomically(file, b"after")
+        assert file.read_text() == "after"
+        assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+    def test_copied_are_independent(self, tmp_path):
+        (tmp_path / "a").write_bytes(WHEEL.data)
+        copy_sharing_blocks(tmp_path / "a", tmp_path / "b")
+        (tmp_path / "b").write_bytes(b"changed")
+        assert (tmp_path / "a").read_bytes() == WHEEL.data
