@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from packaging.utils import NormalizedName
 from packaging.version import InvalidVersion, Version
 
 from builders.asking import ask_inside
@@ -22,61 +21,42 @@ class ImageCheck:
 
     Attributes:
         found: every distribution in its file system, by normalised name: the versions, each once.
-        wrong: locked projects that it holds in other versions only: the locked version.
-        missing: locked projects that it must hold and does not: the locked version.
+        wrong: locked projects that it holds in other versions only: the locked version, and those found.
+        missing: locked projects that it does not hold, which is right for tools of a builder stage: the locked version.
     """
 
     found: Mapping[str, tuple[str, ...]]
-    wrong: Mapping[str, str]
+    wrong: Mapping[str, tuple[str, str]]
     missing: Mapping[str, str]
 
-    @property
-    def is_right(self) -> bool:
-        """True when nothing is wrong or missing."""
-        return not self.wrong and not self.missing
 
-    def describe(self) -> str:
-        """Returns one line for people: what is wrong and missing; empty when nothing is."""
-        parts = [
-            f"{name}: expected {version}, found {', '.join(self.found[name])}" for name, version in self.wrong.items()
-        ]
-        parts += [f"{name}: expected {version}, found none" for name, version in self.missing.items()]
-        return "; ".join(parts)
-
-
-def check_image(
-    engine: Engine, image_ref: str, wheels: Iterable[LockedWheel], *, required: Collection[NormalizedName]
-) -> ImageCheck:
+def check_image(engine: Engine, image_ref: str, wheels: Iterable[LockedWheel]) -> ImageCheck:
     """Looks into an image.
 
     Args:
         engine: has the image.
-        image_ref: the image.
+        image_ref: its reference or id.
         wheels: everything that is locked for it.
-        required: the projects that must be there; others may be absent (tools of a builder stage).
 
     Raises:
         BuildError: the image is not in the engine.
     """
-    return compare(list_distributions(engine, image_ref), wheels, required=required)
+    return compare(list_distributions(engine, image_ref), wheels)
 
 
-def compare(
-    distributions: Iterable[tuple[str, str]], wheels: Iterable[LockedWheel], *, required: Collection[NormalizedName]
-) -> ImageCheck:
-    """Compares *distributions* (normalised name and version) with *wheels*; see `check_image`."""
+def compare(distributions: Iterable[tuple[str, str]], wheels: Iterable[LockedWheel]) -> ImageCheck:
+    """Compares *distributions* (normalised name and version) with *wheels*."""
     found: dict[str, tuple[str, ...]] = {}
     for name, version in sorted(set(distributions)):
         found[name] = (*found.get(name, ()), version)
-    wrong: dict[str, str] = {}
+    wrong: dict[str, tuple[str, str]] = {}
     missing: dict[str, str] = {}
     for wheel in wheels:
         versions = found.get(wheel.name, ())
         if not versions:
-            if wheel.name in required:
-                missing[wheel.name] = wheel.version
+            missing[wheel.name] = wheel.version
         elif not any(_is_same(version, wheel.version) for version in versions):
-            wrong[wheel.name] = wheel.version
+            wrong[wheel.name] = (wheel.version, ", ".join(versions))
     return ImageCheck(found=found, wrong=wrong, missing=missing)
 
 

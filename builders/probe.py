@@ -53,12 +53,12 @@ class Facts:
     user_site: str
     installed: Mapping[str, str]
 
-    def as_mapping(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """Returns the same as JSON values; `wheelcache.target.target_from_facts` takes them."""
         return asdict(self)
 
 
-def probe_interpreter(engine: Engine, image_ref: str, *, interpreter: str = "", kept: Path) -> Facts:
+def probe_interpreter(engine: Engine, image_ref: str, interpreter: str = "", *, cache: Path) -> Facts:
     """Returns what the interpreter of *image_ref* says of itself, asked in a container without a network.
 
     Args:
@@ -66,7 +66,7 @@ def probe_interpreter(engine: Engine, image_ref: str, *, interpreter: str = "", 
         image_ref: the image in which the install commands run.
         interpreter: the program that installs there (`pip`, `python3`, `/opt/venv/bin/python`): the interpreter that
             runs it is asked. Where it is empty, not there, or no Python, `python3` is.
-        kept: the folder with earlier answers, by image id.
+        cache: the folder with earlier answers, by image id.
 
     Raises:
         NoPythonError: the image holds none.
@@ -74,7 +74,7 @@ def probe_interpreter(engine: Engine, image_ref: str, *, interpreter: str = "", 
         BuildError: its Python is too old, or broken.
     """
     image_id = engine.image_id(image_ref) or engine.pull(image_ref)
-    file = kept / f"{hex_of(digest_of_json([_FORM, image_id, interpreter]))}.json"
+    file = cache / f"{hex_of(digest_of_json([_FORM, image_id, interpreter]))}.json"
     try:
         return Facts(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -99,7 +99,7 @@ def _keep(file: Path, facts: Facts) -> None:
     temporary = file.with_suffix(".tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(facts.as_mapping()), encoding="utf-8")
+        temporary.write_text(json.dumps(facts.as_json()), encoding="utf-8")
         temporary.replace(file)
     except OSError:
         return

@@ -1,0 +1,82 @@
+"""Brings wheels to the engine as an image that builds mount: sent once, whatever mounts it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from builders.attempt import Builder
+from builders.commands import BuildRequest
+from builders.engine import Engine
+from builders.errors import BuildError
+from wheelcache.digest import digest_of_json, hex_of
+from wheelcache.lock import LockedWheel
+from wheelcache.store import Store
+
+REPOSITORY: Final = "wheelcache/wheels"
+CONSTRAINTS: Final = "constraints.txt"
+
+_FORM: Final = 1
+"""Part of every key: raised when an image of the same wheels is to be laid out differently."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WheelImage:
+    """An image that holds nothing but wheels and their constraints, all at its root.
+
+    Attributes:
+        ref: its reference; the tag stands for the content.
+        sent: bytes sent to the engine for it; 0 when it was there.
+        seconds: that it took to make.
+    """
+
+    ref: str
+    sent: int = 0
+    seconds: float = 0.0
+
+
+def ensure_wheel_image(
+    engine: Engine, store: Store, wheels: Iterable[LockedWheel], *, constraints: Sequence[str], builder: Builder
+) -> WheelImage:
+    """Returns the image that holds *wheels*, made when the engine does not have it.
+
+    As a local context they would be sent again for each new folder name, and alternately for two services.
+
+    Args:
+        engine: where the image is to be.
+        store: holds the wheels.
+        wheels: what a build may install.
+        constraints: lines of its `constraints.txt`: everything that is locked, what a base brings included.
+        builder: runs the build.
+
+    Raises:
+        StoreError: the store lacks a wheel.
+        BuildError: the image could not be made.
+    """
+    wheels = sorted(wheels, key=lambda wheel: wheel.filename)
+    lines = sorted(constraints)
+    content = [_FORM, [[wheel.filename, wheel.digest] for wheel in wheels], lines]
+    key = hex_of(digest_of_json(content))[:32]
+    ref = f"{REPOSITORY}:{key}"
+    if engine.image_id(ref) is not None:
+        return WheelImage(ref=ref)
+    view = store.view(
+        key,
+        [(PurePosixPath(wheel.filename), wheel) for wheel in wheels],
+        {PurePosixPath(CONSTRAINTS): "".join(f"{line}\n" for line in lines)},
+    )
+    with tempfile.TemporaryDirectory(prefix="wheelcache-wheels-") as scratch:
+        dockerfile = Path(scratch) / "Dockerfile"
+        dockerfile.write_text("FROM scratch\nCOPY . /\n", encoding="utf-8")
+        request = BuildRequest(context=view, dockerfile=dockerfile, tags=[ref])
+        outcome = builder.build("wheels", lambda _attempt: request, has_network=lambda _step: True)
+    if outcome.failure is not None:
+        raise BuildError(
+            f"the wheels could not be brought to the engine: {outcome.failure.message} (log: {outcome.log})",
+            hint=outcome.failure.hint,
+            fault=outcome.failure.fault,
+        )
+    return WheelImage(ref=ref, sent=outcome.sent, seconds=outcome.seconds)
