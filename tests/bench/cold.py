@@ -38,7 +38,8 @@ def main() -> int:
     if os.geteuid() != 0:
         raise SystemExit("expected to run as root: it starts Docker engines of its own")
     # Whatever ends this, the engines are stopped and their data removed on the way out.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, _: sys.exit(128 + number))
     scratch = options.scratch or Path(tempfile.mkdtemp(prefix="wheelcache-cold-", dir="/var/tmp"))
     logs = scratch.resolve() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -106,6 +107,7 @@ def _costs(result: dict[str, Any]) -> str:
 
     rows = [row(f"{label}: time, fetched", lambda side, name=name: step(side, name)) for name, label in STEPS.items()]
     rows += [
+        row("cold: of it lock, sync, build", _split),
         row("cold: fetched, by its own account", lambda side: amount(side["steps"]["cold"]["said_fetched"])),
         row("cold: growth of the engine's data folder", lambda side: amount(side["engine_growth"])),
         row("cold: of it images", lambda side: amount(side["images"]), "8 GB"),
@@ -114,6 +116,10 @@ def _costs(result: dict[str, Any]) -> str:
         row("cold: engine and store", lambda side: amount(side["engine_growth"] + side.get("store", 0)), "13 GB"),
     ]
     return table(["the demo, four services, three with torch", "docker compose build", "wheelcache", "limit"], rows)
+
+
+def _split(side: dict[str, Any]) -> str:
+    return ", ".join(seconds(spent) for spent in side["steps"]["cold"].get("commands", {}).values()) or "-"
 
 
 if __name__ == "__main__":
