@@ -56,7 +56,7 @@ class SharedBase:
 
 
 def usable_uv(config: ImageConfig, wheels: Sequence[LockedWheel]) -> Path | None:
-    """Returns this machine's uv where it runs in the image (system, architecture, C library are the same); else None."""
+    """Returns this machine's uv where it runs in the image (same system, architecture, C library); else None."""
     architecture = config.platform.split("/")[1:2]
     is_same = sys.platform == "linux" and [_ARCHITECTURES.get(platform.machine().lower())] == architecture
     if not is_same or any("musllinux" in wheel.filename for wheel in wheels):
