@@ -74,8 +74,14 @@ def rewrite_dockerfile(
         drop_syntax: True to leave the `# syntax=` line out, where the frontend it names cannot be had.
 
     Raises:
-        ValueError: two installs of one RUN want different folders.
+        ValueError: two installs of one RUN want different folders, or a stage has the context's name: BuildKit would
+            take the one for the other.
     """
+    if any(
+        wheels_context in each.body.lower().split()[2:] for each in dockerfile.instructions if each.keyword == "FROM"
+    ):
+        msg = f"wheels_context: expected a name that no stage has, found {wheels_context!r}"
+        raise ValueError(msg)
     by_instruction: dict[int, list[Install]] = {}
     for install in installs:
         by_instruction.setdefault(install.instruction, []).append(install)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from posixpath import basename, dirname, isabs, join, normpath
+from posixpath import basename
 from typing import Final
 
+from builders.shellstate import ShellState
 from builders.shellwords import ASSIGNMENT, Token, Word, expand_word, tokens_of
 from builders.wrappers import unwrap
 
@@ -61,33 +62,12 @@ class Script:
 
 
 @dataclass(kw_only=True, slots=True)
-class _State:
-    """What a (sub)shell changes while it runs."""
-
-    variables: dict[str, str | None]
-    cwd: str | None
-    exported: set[str]
-    complete: bool
-
-    def copy(self) -> _State:
-        return replace(self, variables=dict(self.variables), exported=set(self.exported))
-
-    def lookup(self, name: str) -> str | None:
-        if name in self.variables:
-            return self.variables[name]
-        return "" if self.complete and re.fullmatch(r"[A-Za-z_]\w*", name) else None
-
-    def environment(self) -> dict[str, str | None]:
-        return {name: value for name, value in self.variables.items() if name in self.exported}
-
-
-@dataclass(kw_only=True, slots=True)
 class _Frame:
     """A compound command that is open."""
 
     kind: str
     condition: str
-    saved: _State | None = None
+    saved: ShellState | None = None
     outer_or: bool = False
     list_start: int = 0
 
@@ -111,7 +91,7 @@ def read_script(
         condition: why the script itself may not run.
         nested: in what it was found.
     """
-    state = _State(variables=dict(environment), cwd=cwd, exported=set(environment), complete=complete)
+    state = ShellState(variables=dict(environment), cwd=cwd, exported=set(environment), complete=complete)
     walker = _Walker(state, condition=condition, nested=nested)
     walker.walk(tokens_of(text))
     return Script(commands=tuple(walker.commands), unread=tuple(walker.unread))
@@ -119,7 +99,7 @@ def read_script(
 
 def read_words(words: tuple[str, ...], *, environment: Mapping[str, str | None], cwd: str | None) -> Script:
     """Reads an exec form: one command without a shell."""
-    state = _State(variables=dict(environment), cwd=cwd, exported=set(environment), complete=False)
+    state = ShellState(variables=dict(environment), cwd=cwd, exported=set(environment), complete=False)
     walker = _Walker(state, condition="", nested="")
     walker.run(tuple(Word(text=word) for word in words), {}, (), ())
     return Script(commands=tuple(walker.commands), unread=tuple(walker.unread))
@@ -128,7 +108,7 @@ def read_words(words: tuple[str, ...], *, environment: Mapping[str, str | None],
 class _Walker:
     """Goes through a script once, as if every branch ran, and notes what may not run."""
 
-    def __init__(self, state: _State, *, condition: str, nested: str) -> None:
+    def __init__(self, state: ShellState, *, condition: str, nested: str) -> None:
         self.state = state
         self.nested = nested
         self.frames = [_Frame(kind="script", condition=condition)]
@@ -207,7 +187,7 @@ class _Walker:
         self.after_or = False
         self.frames[-1].list_start = len(self.commands)
 
-    def _push(self, kind: str, condition: str, *, saved: _State | None = None) -> None:
+    def _push(self, kind: str, condition: str, *, saved: ShellState | None = None) -> None:
         inherited = condition or ("it stands after ||" if self.after_or else "")
         self.frames.append(
             _Frame(
@@ -274,20 +254,12 @@ class _Walker:
         words = [word for token in tokens for word in expand_word(token, self.state.lookup)]
         assigned: dict[str, str | None] = {}
         while words and tokens and (match := ASSIGNMENT.fullmatch(words[0].text)) and _assigns(tokens[0]):
-            assigned[match[1]] = self._assigned(match, sure=words[0].sure)
+            assigned[match[1]] = self.state.assigned(match, sure=words[0].sure)
             self._read_nested(words.pop(0))
             tokens = tokens[1:]
         for word in words:
             self._read_nested(word)
         self.run(tuple(words), assigned, *self._redirections(redirects))
-
-    def _assigned(self, match: re.Match[str], *, sure: bool) -> str | None:
-        if not sure:
-            return None
-        if match[2]:
-            before = self.state.lookup(match[1])
-            return None if before is None else before + match[3]
-        return match[3]
 
     def _redirections(self, redirects: list[tuple[Token, Token]]) -> tuple[tuple[Word, ...], tuple[str, ...]]:
         writes: list[Word] = []
@@ -325,7 +297,7 @@ class _Walker:
         state = self.state.copy()
         state.variables.update(assigned)
         state.exported.update(assigned)
-        if not words or self._builtin(words) or self._shell(words, state, inputs):
+        if not words or self.state.run_builtin(words) or self._shell(words, state, inputs):
             return
         self.commands.append(
             Command(
@@ -340,48 +312,7 @@ class _Walker:
         if words[0].text == "eval" or (re.fullmatch(r"python[\d.]*", basename(words[0].text)) and inputs):
             self.unread.extend([" ".join(word.text for word in words[1:]), *inputs])
 
-    def _builtin(self, words: tuple[Word, ...]) -> bool:
-        """Applies `cd`, `export`, `unset`, `read`, `.`; True when nothing else is to be noted."""
-        name, arguments = words[0].text, words[1:]
-        match name:
-            case "cd" | "pushd":
-                target = next((word for word in arguments if not word.text.startswith("-")), None)
-                self.state.cwd = _moved(self.state.cwd, target)
-            case "popd":
-                self.state.cwd = None
-            case "export" | "declare" | "readonly" | "local" | "typeset":
-                self._export(arguments)
-            case "unset":
-                for word in arguments:
-                    self.state.variables[word.text] = ""
-            case "read" | "mapfile" | "getopts":
-                for word in arguments:
-                    self.state.variables[word.text] = None
-            case "." | "source":
-                return self._sourced(arguments)
-            case _:
-                return False
-        return True
-
-    def _export(self, arguments: tuple[Word, ...]) -> None:
-        for word in arguments:
-            match = ASSIGNMENT.fullmatch(word.text)
-            if match:
-                self.state.variables[match[1]] = self._assigned(match, sure=word.sure)
-            self.state.exported.add(match[1] if match else word.text)
-
-    def _sourced(self, arguments: tuple[Word, ...]) -> bool:
-        """Knows one file's effect: a virtual environment's `activate` (PEP 405)."""
-        if not arguments or basename(arguments[0].text) != "activate":
-            return False
-        folder = _moved(self.state.cwd, replace(arguments[0], text=dirname(arguments[0].text)))
-        path = self.state.lookup("PATH")
-        self.state.variables["VIRTUAL_ENV"] = dirname(folder) if folder else None
-        self.state.variables["PATH"] = f"{folder}:{path or ''}" if folder else None
-        self.state.exported.update({"VIRTUAL_ENV", "PATH"})
-        return True
-
-    def _shell(self, words: tuple[Word, ...], state: _State, inputs: tuple[str, ...]) -> bool:
+    def _shell(self, words: tuple[Word, ...], state: ShellState, inputs: tuple[str, ...]) -> bool:
         """Reads what `sh -c TEXT`, `su USER -c TEXT` or `sh <<EOF` runs; True when *words* are such."""
         name = basename(words[0].text)
         if name not in _SHELLS and name != "su":
@@ -403,11 +334,3 @@ class _Walker:
 
 def _assigns(token: Token) -> bool:
     return re.match(r"[A-Za-z_]\w*\+?=", token.text) is not None
-
-
-def _moved(cwd: str | None, target: Word | None) -> str | None:
-    if target is None or not target.sure or target.text in {"-", "~"}:
-        return None
-    if isabs(target.text):
-        return normpath(target.text)
-    return None if cwd is None else normpath(join(cwd, target.text))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from builders.installs import find_installs
 from builders.rewrite import Rewritten, rewrite_dockerfile
 
 SAMPLES = sorted((Path(__file__).parent / "dockerfiles").glob("*.Dockerfile"))
-WHEELS = "--mount=type=bind,from=wheels,source=/svc,target=/wheelcache"
+WHEELS = "--mount=type=bind,from=wheelcache-wheels,source=/svc,target=/wheelcache"
 PIP = "--mount=type=secret,id=wheelcache-pip,target=/etc/pip.conf,required=true,mode=0444"
 UV = "--mount=type=secret,id=wheelcache-uv,target=/etc/uv/uv.toml,required=true,mode=0444"
 
@@ -18,7 +19,9 @@ UV = "--mount=type=secret,id=wheelcache-uv,target=/etc/uv/uv.toml,required=true,
 def rewrite(text: str, **options) -> Rewritten:
     dockerfile = parse_dockerfile(text)
     installs = find_installs(dockerfile).installs
-    return rewrite_dockerfile(dockerfile, installs, wheels_context="wheels", source_of=lambda _: "/svc", **options)
+    return rewrite_dockerfile(
+        dockerfile, installs, wheels_context="wheelcache-wheels", source_of=lambda _: "/svc", **options
+    )
 
 
 def restored(rewritten: Rewritten) -> str:
@@ -100,9 +103,14 @@ def test_two_folders_for_one_run_are_refused():
         rewrite_dockerfile(
             dockerfile,
             find_installs(dockerfile).installs,
-            wheels_context="wheels",
+            wheels_context="wheelcache-wheels",
             source_of=lambda install: f"/{install.requirements[0]}",
         )
+
+
+def test_a_context_that_a_stage_is_named_after_is_refused():
+    with pytest.raises(ValueError, match="expected a name that no stage has, found 'wheelcache-wheels'"):
+        rewrite("FROM a AS WheelCache-wheels\nRUN pip install x\n")
 
 
 @pytest.mark.engine
@@ -112,14 +120,14 @@ def test_buildkit_takes_every_rewritten_sample_as_far_as_its_first_run(path, tmp
     stages = resolve_stages(dockerfile)
     installs = find_installs(dockerfile).installs
     rewritten = rewrite_dockerfile(
-        dockerfile, installs, wheels_context="wheels", source_of=lambda _: "/svc", drop_syntax=True
+        dockerfile, installs, wheels_context="wheelcache-wheels", source_of=lambda _: "/svc", drop_syntax=True
     )
     file, context, empty = tmp_path / "Dockerfile", tmp_path / f"context-{path.stem}", tmp_path / f"empty-{path.stem}"
     file.write_bytes(rewritten.text.encode())
     context.mkdir()
     (empty / "svc").mkdir(parents=True)
     names = {stage.base for stage in stages.stages if stage.parent is None and stage.base != "scratch"}
-    overrides = [f"--build-context={name}={empty}" for name in sorted({*names, "wheels"})]
+    overrides = [f"--build-context={name}={empty}" for name in sorted({*names, "wheelcache-wheels"})]
     run = subprocess.run(
         ["docker", "buildx", "build", "--progress=plain", "-f", file, *overrides, context],
         capture_output=True,
@@ -128,6 +136,4 @@ def test_buildkit_takes_every_rewritten_sample_as_far_as_its_first_run(path, tmp
         check=False,
     )
     assert run.returncode == 1  # the bases are empty folders: nothing can run in them
-    assert "RUN" in run.stderr or "COPY" in run.stderr, run.stderr
-    assert "parse error" not in run.stderr, run.stderr
-    assert "unknown flag" not in run.stderr, run.stderr
+    assert re.search(r"\] (RUN|COPY) ", run.stderr), run.stderr  # so the frontend took all of the file
