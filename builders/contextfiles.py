@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from posixpath import basename, dirname, join, normpath, relpath
 from typing import Final
 
@@ -258,9 +259,20 @@ def _writes(command: Command, path: str) -> bool:
     folder = command.cwd or "/"
     if any(normpath(join(folder, word.text)) == path for word in command.writes):
         return True
+    if any(normpath(join(folder, output)) == path for output in _outputs(command.arguments)):
+        return True
     words = [normpath(join(folder, word.text)) for word in command.words[1:]]
     if command.name in {"cp", "mv", "ln", "install"} and words:
         return path in {words[-1], *(join(words[-1], basename(word)) for word in words[:-1])}
     if command.name == "sed" and not any(re.match(r"-\w*i|--in-place", word) for word in command.arguments):
         return False
     return path in words and command.name not in _READERS
+
+
+def _outputs(arguments: tuple[str, ...]) -> Iterator[str]:
+    """Yields what options such as `-o FILE` name."""
+    for option, value in pairwise((*arguments, "")):
+        if re.fullmatch(r"-o|-O|--output|--output-file", option):
+            yield value
+        elif match := re.fullmatch(r"--output(?:-file|-document)?=(.+)", option):
+            yield match[1]

@@ -109,6 +109,9 @@ class Locator:
         self, paths: Iterable[str], doubts: list[str], *, stage: int, step: int
     ) -> Iterable[tuple[ContextPath | InlineFile, str]]:
         for path in paths:
+            if path.endswith((".toml", "/setup.py", "/setup.cfg")):
+                doubts.append(f"{path} is a project, not a list of requirements")
+                continue
             found = self._files.find(path, stage=stage, step=step)
             if isinstance(found, Unmapped):
                 doubts.append(found.reason)

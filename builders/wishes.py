@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from posixpath import isabs, join, normpath
@@ -68,7 +69,7 @@ def read_wishes(pip: PipCommand, command: Command) -> Wishes:
         return tuple((value or "").split())
 
     def paths(values: Iterable[str]) -> tuple[str, ...]:
-        return tuple(_absolute(value, command.cwd, doubts) for value in values)
+        return tuple(path for value in values if (path := _absolute(value, command.cwd, doubts)))
 
     words = [classify(word) for word in given(() if is_sync else options.operands)]
     words += [classify(word, editable=True) for word in given(options.all("editable"))]
@@ -125,6 +126,9 @@ def _sure(values: Iterable[str], doubts: list[str]) -> Iterable[str]:
 
 def _absolute(path: str, cwd: str | None, doubts: list[str]) -> str:
     path = path.removeprefix("file://")
+    if re.match(r"https?://", path):
+        doubts.append(f"{without_userinfo(path)} is fetched while the command runs")
+        return ""
     if cwd is None and not isabs(path):
         doubts.append(f"{path} is relative to a folder that is only known when the command runs")
     return normpath(join(cwd or "/", path))

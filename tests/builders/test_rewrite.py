@@ -5,9 +5,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.wheels import make_wheel
 
 from builders.dockerfile import parse_dockerfile, resolve_stages
 from builders.installs import find_installs
+from builders.pipconf import pip_conf
 from builders.rewrite import Rewritten, rewrite_dockerfile
 
 SAMPLES = sorted((Path(__file__).parent / "dockerfiles").glob("*.Dockerfile"))
@@ -111,6 +113,39 @@ def test_two_folders_for_one_run_are_refused():
 def test_a_context_that_a_stage_is_named_after_is_refused():
     with pytest.raises(ValueError, match="expected a name that no stage has, found 'wheelcache-wheels'"):
         rewrite("FROM a AS WheelCache-wheels\nRUN pip install x\n")
+
+
+@pytest.mark.engine
+def test_sealed_installs_of_every_form_find_their_wheels_and_no_network(tmp_path):
+    text = """FROM python:3.11-slim
+RUN test "$(ls /sys/class/net)" = lo && pip install one \\
+  # comment
+  && pip check
+RUN ["pip", "install", "--user", "two"]
+RUN <<EOF
+set -eux
+python3 -m pip install --prefix=/p --index-url http://127.0.0.1:9/simple three
+EOF
+RUN useradd -m app
+USER app
+RUN pip install --user four && pip freeze --user
+"""
+    context, wheels = tmp_path / "rewrite-context", tmp_path / "rewrite-wheels"
+    context.mkdir()
+    (wheels / "svc").mkdir(parents=True)
+    names = ["one", "two", "three", "four"]
+    for name in names:
+        wheel = make_wheel(name)
+        (wheels / "svc" / wheel.filename).write_bytes(wheel.data)
+    (wheels / "svc" / "constraints.txt").write_text("".join(f"{name}==1.0\n" for name in names))
+    (tmp_path / "Dockerfile").write_text(rewrite(text).text)
+    (tmp_path / "pip.conf").write_text(pip_conf(sealed=True, timeout=5))
+    command = ["docker", "buildx", "build", "--progress=plain", "--no-cache", "--output=type=cacheonly"]
+    command += ["-f", tmp_path / "Dockerfile", "--secret", f"id=wheelcache-pip,src={tmp_path}/pip.conf"]
+    command += [f"--build-context=wheelcache-wheels={wheels}", context]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr
+    assert [name for name in names if f"Successfully installed {name}-1.0" in run.stderr] == names
 
 
 @pytest.mark.engine
