@@ -13,7 +13,7 @@ from builders.dockerfile import Dockerfile, Stages, Step, resolve_stages
 from builders.environments import Destination, Environments
 from builders.foreign import ForeignInstall, foreign_install
 from builders.located import LocalProject, Locator
-from builders.pipcommand import PipCommand, read_pip_command, recognise_call
+from builders.pipcommand import PipCommand, read_pip_command, recognise_call, uninstalled_by
 from builders.runs import needs_network, read_run
 from builders.seals import conditions_against_sealing
 from builders.settings import settings_made_by
@@ -90,11 +90,13 @@ class Findings:
         stages: all stages, for the given arguments.
         installs: by pip and uv, in the file's order.
         foreign: by other installers.
+        uninstalled: normalised names (PEP 503) that a later command takes away again.
     """
 
     stages: Stages
     installs: tuple[Install, ...]
     foreign: tuple[ForeignInstall, ...]
+    uninstalled: frozenset[str] = frozenset()
 
 
 def find_installs(
@@ -137,11 +139,17 @@ class _Finder:
         self.settings: dict[int, dict[str, str | None]] = {}
         self.installs: list[Install] = []
         self.foreign: list[ForeignInstall] = []
+        self.uninstalled: set[str] = set()
 
     def find(self) -> Findings:
         for index in self.stages.needed():
             self._stage(index)
-        return Findings(stages=self.stages, installs=tuple(self.installs), foreign=tuple(self.foreign))
+        return Findings(
+            stages=self.stages,
+            installs=tuple(self.installs),
+            foreign=tuple(self.foreign),
+            uninstalled=frozenset(self.uninstalled),
+        )
 
     def _script(self, step: Step) -> Script:
         number = step.instruction.index
@@ -173,6 +181,7 @@ class _Finder:
                 self.foreign.append(other)
                 continue
             call = recognise_call(command)
+            self.uninstalled.update(uninstalled_by(call) if call else ())
             pip = read_pip_command(call) if call else None
             if pip is None:
                 continue

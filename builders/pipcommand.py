@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from packaging.utils import canonicalize_name
+
 from builders.options import Grammar, Options, OptionsError
 from builders.shell import Command
 from builders.shellwords import Word
@@ -290,6 +292,14 @@ def subcommand_of(call: Call) -> tuple[str, tuple[str, ...], Options | None]:
     except OptionsError:
         return "", texts, None
     return (rest[0], rest[1:], before) if rest else ("", (), before)
+
+
+def uninstalled_by(call: Call) -> tuple[str, ...]:
+    """Returns the normalised names (PEP 503) that `pip uninstall` or `uv pip uninstall` takes away again."""
+    subcommand, arguments, _ = subcommand_of(call)
+    if subcommand.removeprefix("pip ") != "uninstall":
+        return ()
+    return tuple(canonicalize_name(word) for word in arguments if not word.startswith("-") and UNSURE not in word)
 
 
 def read_pip_command(call: Call) -> PipCommand | None:

@@ -60,7 +60,7 @@ _NETWORKED: Final = frozenset(
 _QUIET: Final = frozenset({"autoremove", "autoclean", "clean", "purge", "remove", "cache", "config"})
 _GIT_NETWORK: Final = frozenset({"clone", "fetch", "pull", "submodule", "lfs", "ls-remote"})
 _FETCHES: Final = re.compile(
-    r"https?://|from_pretrained|\bdownload\b|snapshot_download|load_dataset|urlretrieve|urlopen|requests\.get"
+    r"https?://|from_pretrained|(?<!no-)download|load_dataset|urlretrieve|urlopen|requests\.get"
 )
 
 

@@ -261,6 +261,8 @@ def test_stages_the_target_does_not_need_are_not_read():
         ("pip install x && curl -O https://h/x", True),
         ("pip install x && git clone https://h/x", True),
         ("pip install x && python -c 'import nltk; nltk.download(1)'", True),
+        ("pip install x && python3 -c 'from whisper import _download; _download(1)'", True),
+        ("pip install x && virtualenv --no-download /v", False),
         ("pip install x && apt-get clean && git --version", False),
         ("pip install x && echo https://h/x", False),
         ("pip install -i https://h/simple x", False),
@@ -300,6 +302,11 @@ def test_what_defeats_a_mounted_configuration_is_named(body, reason):
 )
 def test_what_merely_adds_to_the_mounted_configuration_is_not(body):
     assert only(body).unsealable == ()
+
+
+def test_what_is_uninstalled_again_is_known_by_its_normalised_name():
+    found = find("FROM a\nRUN pip install x && pip uninstall -y OpenCV_Python\nRUN uv pip uninstall --system y\n")
+    assert found.uninstalled == {"opencv-python", "y"}
 
 
 def test_other_installers_are_told_apart_by_what_they_install():
