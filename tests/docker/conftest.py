@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.wheels import MadeWheel
 
+from builders.attempt import Builder
 from builders.engine import Engine
 from builders.errors import EngineError
+from wheelcache.events import ignore
+from wheelcache.lock import LockedWheel
 from wheelcache.programs import run_program
+from wheelcache.store import Store
 
 BASE = "python:3.11-slim"
 
@@ -68,3 +74,47 @@ def make_image(spare_ref: Callable[[], str], tmp_path: Path) -> Callable[..., st
         return ref
 
     return make
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> Builder:
+    return Builder(
+        run=run_program,
+        emit=ignore,
+        logs=tmp_path / "logs",
+        retries=0,
+        stop=threading.Event(),
+        environ=dict(os.environ),
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "cache")
+
+
+@pytest.fixture
+def stored(store: Store) -> Callable[[MadeWheel], LockedWheel]:
+    """Puts a wheel into the store."""
+
+    def put(made: MadeWheel) -> LockedWheel:
+        wheel = made.locked()
+        lock = store.acquire(wheel.digest)
+        assert lock is not None
+        with lock:
+            partial = store.partial(wheel)
+            partial.append(made.data)
+            store.publish(wheel, partial)
+            partial.close()
+        return wheel
+
+    return put
+
+
+@pytest.fixture
+def made_images(engine: Engine) -> Iterator[list[str]]:
+    """Takes away, when the test ends, the images whose references it is given."""
+    refs: list[str] = []
+    yield refs
+    for ref in refs:
+        engine.remove_image(ref)
