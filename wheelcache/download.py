@@ -132,7 +132,7 @@ class Download:
         while True:  # each round begins with a full budget: an attempt that made progress returns, and refills it
             retrying = Retrying(
                 retry=retry_if_exception_type(SourceFault),
-                stop=lambda state: state.attempt_number > settings.retries + len(self._sources),
+                stop=lambda state: state.attempt_number >= settings.retries + len(self._sources),
                 wait=lambda state: self._pause(backoff, state),
                 sleep=self._watch.sleep,
                 reraise=True,

@@ -130,6 +130,8 @@ class Watch:
         ]
 
     def __enter__(self) -> Self:
+        if self._stop.is_set():
+            self.halt("interrupted")
         for thread in self._threads:
             thread.start()
         return self
@@ -218,7 +220,7 @@ class Watch:
             rate = (reading.received - reading.samples[0].received) / window
             reading.give_up(
                 SourceFault(
-                    Fault.SLOW if rate else Fault.SILENT,
+                    Fault.SLOW,
                     f"expected {self._settings.rate_floor:,.0f} bytes/s, found {rate:,.0f} over {window:g} s",
                     hint="name a faster mirror, or lower min-rate",
                 )
