@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from builders.reading import Reading
 from builders.targets import TargetFinder
-from wheelcache.digest import Digest
+from wheelcache.digest import Digest, digest_of_json
 from wheelcache.errors import LockError, ResolveError, StaleLockError
 from wheelcache.events import Note
 from wheelcache.lock import LockedWheel, Lockfile, LockRecord, select_wheels
@@ -188,7 +188,8 @@ def _groups(entries: Sequence[_Entry]) -> list[list[_Entry]]:
     groups: dict[object, list[_Entry]] = {}
     for entry in entries:
         merged = merge_neighbours(entry.reading.demands)
-        key: object = (repr(entry.target), merged[0].manner) if len(merged) == 1 else entry.path
+        target = digest_of_json(entry.target.as_toml()) if entry.target is not None else ""
+        key: object = (target, merged[0].manner) if len(merged) == 1 else entry.path
         groups.setdefault(key, []).append(entry)
     return list(groups.values())
 

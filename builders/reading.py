@@ -83,7 +83,11 @@ def read_service(service: Service, *, base_envs: Mapping[str, Mapping[str, str]]
             for install in findings.installs
             for project in install.local_projects
         ]
-        reasons += [f"line {foreign.line}: {foreign.reason}" for foreign in findings.foreign]
+        reasons += [
+            f"line {foreign.line}: {foreign.tool} installs what only it knows"
+            for foreign in findings.foreign
+            if foreign.is_python
+        ]
     texts = read_closure(paths, read=read_text)
     reasons += _reasons_in(texts, service)
     return Reading(

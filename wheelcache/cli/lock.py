@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +11,12 @@ import click
 from wheelcache.cli.app import global_options
 from wheelcache.cli.lockfiles import Locked, read_locked
 from wheelcache.cli.options import compose_options, target_options, with_flags
-from wheelcache.cli.session import Session, describe_bytes, open_transport
+from wheelcache.cli.session import Session, describe_bytes, make_locker
 from wheelcache.config import Project
 from wheelcache.errors import StaleLockError, UsageError
 
 if TYPE_CHECKING:
     from builders.locking import LockedService
-
-    from wheelcache.locking import Locker
 
 
 @click.command("lock")
@@ -49,7 +46,7 @@ def command(
     if check and (upgrade or upgrades):
         raise UsageError("--check: changes nothing, so it cannot upgrade", hint="leave out one of the two")
     project = with_flags(session.project, files=files, python=python, platform=platform, index_url=index_url)
-    locked = lock_project(session, project, services, check=check, upgrade=upgrade, upgrades=upgrades)
+    locked = lock_project(session, project, services, check=check, upgrade=upgrade, upgrades=upgrades, is_eager=True)
     session.document["lockfiles"] = [
         {
             "services": list(each.services),
@@ -82,24 +79,18 @@ def lock_project(
     check: bool = False,
     upgrade: bool = False,
     upgrades: Sequence[str] = (),
+    is_eager: bool = False,
 ) -> tuple[LockedService, ...]:
-    """Locks what is unlocked or stale of *project*'s services, and returns all that were asked for."""
-    from builders.locking import lock_services  # noqa: PLC0415 - the builders, only for services
+    """Locks what is unlocked or stale of *project*'s services, and returns all that were asked for.
 
-    from builders.services import choose_services, read_services  # noqa: PLC0415
-    from wheelcache.programs import run_program  # noqa: PLC0415
+    With *is_eager* images are asked for their interpreter even where a lockfile records the answer.
+    """
+    from builders.services import choose_services  # noqa: PLC0415 - the builders, only for services
+    from wheelcache.cli.services import open_yard  # noqa: PLC0415
 
-    known = read_services(project, run=run_program)
-    return lock_services(
-        choose_services(known, services),
-        project=project,
-        locker=make_locker(session, project),
-        cache=session.cache_root,
-        offline=session.offline,
-        check=check,
-        upgrade=upgrade,
-        upgrades=upgrades,
-    )
+    with open_yard(session, project, is_eager=is_eager) as yard:
+        chosen = choose_services(yard.services, services)
+        return yard.lock(chosen, check=check, upgrade=upgrade, upgrades=upgrades)
 
 
 def lock_requirements(session: Session, project: Project, files: Sequence[Path], *, frozen: bool) -> Locked:
@@ -116,19 +107,3 @@ def lock_requirements(session: Session, project: Project, files: Sequence[Path],
             offline=session.offline,
         )
     return read_locked(path, session, project)
-
-
-def make_locker(session: Session, project: Project) -> Locker:
-    """Returns the locker of this run."""
-    from wheelcache.locking import Locker  # noqa: PLC0415
-    from wheelcache.resolve import Resolver, uv_program  # noqa: PLC0415
-
-    resolver = Resolver(
-        uv=uv_program(),
-        indexes=tuple(project.indexes),
-        torch_backend=project.target.torch_backend,
-        environ=dict(os.environ),
-        timeout=project.download.timeout,
-        stop=session.stop,
-    )
-    return Locker(resolver=resolver, transport=lambda: open_transport(project), emit=session.emit)

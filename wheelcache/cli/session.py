@@ -17,6 +17,7 @@ from wheelcache.errors import Interrupted, WheelcacheError
 from wheelcache.events import Note, Sink
 
 if TYPE_CHECKING:
+    from wheelcache.locking import Locker
     from wheelcache.store import Store
     from wheelcache.transport import Transport
 
@@ -133,6 +134,22 @@ def open_transport(project: Project) -> Transport:
 
     download = project.download
     return Transport(timeout=download.timeout, connections=download.per_host)
+
+
+def make_locker(session: Session, project: Project) -> Locker:
+    """Returns the locker of this run."""
+    from wheelcache.locking import Locker  # noqa: PLC0415
+    from wheelcache.resolve import Resolver, uv_program  # noqa: PLC0415
+
+    resolver = Resolver(
+        uv=uv_program(),
+        indexes=tuple(project.indexes),
+        torch_backend=project.target.torch_backend,
+        environ=dict(os.environ),
+        timeout=project.download.timeout,
+        stop=session.stop,
+    )
+    return Locker(resolver=resolver, transport=lambda: open_transport(project), emit=session.emit)
 
 
 def describe_bytes(count: float) -> str:

@@ -1,0 +1,270 @@
+"""Builds services one after another: shared base, wheels, image, check, tag."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from builders.attempt import Builder, Outcome
+from builders.engine import Engine
+from builders.errors import BuildError, EngineError
+from builders.imagecheck import check_image
+from builders.preparing import Prepared
+from builders.sharedbase import SharedBase, ensure_shared_base
+from builders.wheelimage import ensure_wheel_image
+from builders.workspace import Dressing, constraints_of, lay_out
+from wheelcache.config import BuildConfig, IndexConfig
+from wheelcache.digest import digest_of_json
+from wheelcache.errors import WheelcacheError
+from wheelcache.events import BuildFinished, Note, Sink
+from wheelcache.store import Store
+
+ServiceState = Literal["built", "unchanged", "failed", "skipped"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceFailure:
+    """Why a service has no new image.
+
+    Attributes:
+        fault: the class of the fault, such as `network` or `compile`.
+        message: what was found.
+        hint: the next step.
+        log: the last attempt's whole log; None where nothing ran.
+    """
+
+    fault: str
+    message: str
+    hint: str
+    log: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceResult:
+    """What became of a service.
+
+    Attributes:
+        name: the service.
+        state: `unchanged` means the same image id as before.
+        image: its reference.
+        image_id: empty when there is no new image.
+        attempts: of its own build.
+        seconds: all it took, its shared base included when it was made for it.
+        shared_base: the reference of the image in its base's place; empty for none.
+        sent: bytes of local files that were sent to the engine for it.
+        failure: None unless it failed.
+    """
+
+    name: str
+    state: ServiceState
+    image: str
+    image_id: str = ""
+    attempts: int = 0
+    seconds: float = 0.0
+    shared_base: str = ""
+    sent: int = 0
+    failure: ServiceFailure | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workshop:
+    """Everything that builds are made with.
+
+    Attributes:
+        engine: holds the images.
+        store: holds the wheels.
+        builder: runs buildx.
+        settings: the project's `[build]`.
+        indexes: for online builds.
+        offline: True when no step may have a network.
+        emit: takes what happens.
+    """
+
+    engine: Engine
+    store: Store
+    builder: Builder
+    settings: BuildConfig
+    indexes: Sequence[IndexConfig]
+    offline: bool
+    emit: Sink
+
+
+def build_services(services: Sequence[Prepared], workshop: Workshop) -> list[ServiceResult]:
+    """Builds *services*, one at a time; one that fails does not keep the others from being built.
+
+    Raises:
+        EngineError: the engine went away.
+    """
+    bases: dict[tuple[str, ...], SharedBase | BuildError] = {}
+    results = []
+    for prepared in services:
+        if workshop.builder.stop.is_set():
+            results.append(ServiceResult(name=prepared.name, state="skipped", image=prepared.reading.service.images[0]))
+            continue
+        result = _build(prepared, workshop, bases)
+        workshop.emit(BuildFinished(name=result.name, state=result.state, seconds=result.seconds))
+        results.append(result)
+    return results
+
+
+def _build(
+    prepared: Prepared, workshop: Workshop, bases: dict[tuple[str, ...], SharedBase | BuildError]
+) -> ServiceResult:
+    began = time.monotonic()
+    image = prepared.reading.service.images[0]
+    try:
+        if prepared.refusal is not None:
+            raise prepared.refusal
+        result = _build_image(prepared, workshop, bases)
+    except EngineError:
+        raise
+    except WheelcacheError as error:
+        failure = ServiceFailure(
+            fault=str(error.facts.get("fault", error.kind)), message=error.message, hint=error.hint
+        )
+        result = ServiceResult(name=prepared.name, state="failed", image=image, failure=failure)
+    return replace(result, seconds=time.monotonic() - began)
+
+
+def _build_image(
+    prepared: Prepared, workshop: Workshop, bases: dict[tuple[str, ...], SharedBase | BuildError]
+) -> ServiceResult:
+    engine, service = workshop.engine, prepared.reading.service
+    image, before = service.images[0], engine.image_id(service.images[0])
+    base = _shared_base(prepared, workshop, bases)
+    overrides = dict.fromkeys(prepared.share.bases, base.ref) if base is not None else {}
+    wheels_image, sent = "", base.sent if base is not None else 0
+    if prepared.reading.installs:
+        made = ensure_wheel_image(
+            engine,
+            workshop.store,
+            prepared.own_wheels,
+            constraints=constraints_of(prepared.locked.wheels),
+            builder=workshop.builder,
+        )
+        wheels_image, sent = made.ref, sent + made.sent
+    dressing = Dressing(
+        reading=prepared.reading,
+        mode=prepared.mode,
+        offline=workshop.offline,
+        network=_network(prepared, workshop),
+        wheels_image=wheels_image,
+        overrides=overrides,
+        constraints=constraints_of(prepared.locked.wheels),
+        labels=_labels(prepared),
+        indexes=workshop.indexes,
+        pip_timeout=workshop.settings.pip_timeout,
+        pip_retries=workshop.settings.retries,
+    )
+    with tempfile.TemporaryDirectory(prefix="wheelcache-build-") as scratch:
+        outcome = workshop.builder.build(
+            prepared.name,
+            lambda attempt: lay_out(Path(scratch), dressing, attempt=attempt),
+            has_network=lambda step: "--network=none" not in step and not workshop.offline,
+        )
+    failure = _failure(outcome) or _unconsumed(overrides, outcome) or _unlike(prepared, outcome, workshop)
+    state: ServiceState = "failed" if failure else "unchanged" if outcome.image_id == before else "built"
+    if failure is None:
+        for ref in service.images:
+            engine.tag(outcome.image_id, ref)
+    return ServiceResult(
+        name=prepared.name,
+        state=state,
+        image=image,
+        image_id=outcome.image_id if failure is None else "",
+        attempts=outcome.attempts,
+        shared_base=base.ref if base is not None else "",
+        sent=sent + outcome.sent,
+        failure=failure,
+    )
+
+
+def _shared_base(
+    prepared: Prepared, workshop: Workshop, bases: dict[tuple[str, ...], SharedBase | BuildError]
+) -> SharedBase | None:
+    """Returns the shared base of a service, made on first use; what failed once is not tried for each service again."""
+    shared = prepared.shared
+    if shared is None:
+        return None
+    key = (*shared.ground, *(wheel.digest for wheel in shared.wheels))
+    if key not in bases:
+        try:
+            bases[key] = ensure_shared_base(
+                workshop.engine,
+                workshop.store,
+                base=prepared.base,
+                wheels=shared.wheels,
+                builder=workshop.builder,
+            )
+        except EngineError:
+            raise
+        except BuildError as error:
+            bases[key] = error
+    made = bases[key]
+    if isinstance(made, BuildError):
+        raise made
+    return made
+
+
+def _network(prepared: Prepared, workshop: Workshop) -> str | None:
+    if workshop.settings.network == "none":
+        return "none"
+    compose = prepared.reading.service.compose
+    return compose.network if compose is not None else None
+
+
+def _labels(prepared: Prepared) -> Mapping[str, str]:
+    """Returns labels that change only when what is installed does, so that an unchanged image keeps its id."""
+    wheels = sorted((wheel.filename, wheel.digest) for wheel in prepared.locked.wheels)
+    labels: dict[str, str] = {"wheelcache.lock": digest_of_json(wheels)}
+    if prepared.base:
+        labels["org.opencontainers.image.base.name"] = prepared.base
+    return labels
+
+
+def _failure(outcome: Outcome) -> ServiceFailure | None:
+    if outcome.failure is None:
+        return None
+    return ServiceFailure(
+        fault=outcome.failure.fault, message=outcome.failure.message, hint=outcome.failure.hint, log=outcome.log
+    )
+
+
+def _unconsumed(overrides: Mapping[str, str], outcome: Outcome) -> ServiceFailure | None:
+    """Returns the failure of a build that did not take up the shared base it was given."""
+    unused = [ref for ref in overrides if ref not in outcome.contexts]
+    if not unused:
+        return None
+    return ServiceFailure(
+        fault="override",
+        message=f"the build did not take its shared base in the place of {', '.join(unused)}",
+        hint='build this service online (build = "online"), and report its Dockerfile\'s FROM lines',
+        log=outcome.log,
+    )
+
+
+def _unlike(prepared: Prepared, outcome: Outcome, workshop: Workshop) -> ServiceFailure | None:
+    """Returns the failure of a build whose image does not hold what is locked."""
+    if not prepared.locked.wheels:
+        return None
+    check = check_image(workshop.engine, outcome.image_id, prepared.locked.wheels)
+    wrong = [f"{name}: expected {locked}, found {found}" for name, (locked, found) in sorted(check.wrong.items())]
+    missing = sorted(name for name in check.missing if name in prepared.required)
+    if wrong or missing:
+        parts = [*wrong, *([f"missing: {', '.join(missing)}"] if missing else [])]
+        return ServiceFailure(
+            fault="check",
+            message=f"the image is not what is locked: {'; '.join(parts)}",
+            hint="a later step changed what was installed, or the lockfile is stale: wheelcache lock, then build again",
+            log=outcome.log,
+        )
+    absent = sorted(set(check.missing) - set(missing))
+    if absent:
+        workshop.emit(
+            Note(level="info", message=f"{prepared.name}: stayed behind in a builder stage: {', '.join(absent)}")
+        )
+    return None

@@ -1,0 +1,175 @@
+"""Decides how each service is built before anything is: sealed or online, and on which shared base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from builders.engine import Engine
+from builders.errors import BuildError, EngineError, RefusedError
+from builders.installs import Install
+from builders.locking import LockedService
+from builders.plan import SharedSet, Sharer, plan_shared_sets
+from builders.reading import Reading, read_service
+from builders.sharing import Sharing, sharing
+from builders.targets import ensure_image
+from wheelcache.config import BuildMode
+from wheelcache.digest import digest_of_json
+from wheelcache.lock import LockedWheel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A service and how it is going to be built.
+
+    Attributes:
+        locked: the service with its lockfile.
+        reading: what its files say, read with the environments of its base images.
+        mode: sealed or online.
+        why_online: why it is not sealed though nobody asked for that; empty otherwise.
+        share: whether it can take heavy wheels from its base.
+        base: the reference of the image its final stage is on; empty for `scratch`.
+        base_id: that image's id.
+        shared: the heavy wheels that it takes from a shared base; None when it takes none.
+        why_own: why it takes none.
+        refusal: why it cannot be built at all; None when it can.
+    """
+
+    locked: LockedService
+    reading: Reading
+    mode: BuildMode
+    why_online: str = ""
+    share: Sharing
+    base: str
+    base_id: str
+    shared: SharedSet | None = None
+    why_own: str = ""
+    refusal: BuildError | None = None
+
+    @property
+    def name(self) -> str:
+        """The service."""
+        return self.reading.service.name
+
+    @property
+    def own_wheels(self) -> tuple[LockedWheel, ...]:
+        """What is mounted into its build: everything that its base does not bring."""
+        brought = {wheel.digest for wheel in self.shared.wheels} if self.shared is not None else set()
+        return tuple(wheel for wheel in self.locked.wheels if wheel.digest not in brought)
+
+    @property
+    def required(self) -> frozenset[str]:
+        """The projects that must be in the image; empty where only a builder stage installs."""
+        stages = self.reading.findings.stages
+        chain = stages.chain(stages.final)
+        if self.reading.installs and all(_stays(install, chain) for install in self.reading.installs):
+            return frozenset(wheel.name for wheel in self.locked.wheels)
+        return frozenset()
+
+
+def _stays(install: Install, chain: tuple[int, ...]) -> bool:
+    return install.stage in chain and install.destination != "wheel"
+
+
+def prepare(
+    services: Sequence[LockedService], *, engine: Engine, is_online: bool, is_offline: bool
+) -> tuple[Prepared, ...]:
+    """Decides how *services* are built; what cannot be built has a refusal, and the others go on.
+
+    Args:
+        services: all of the project, since what is shared depends on all.
+        engine: asked for base images, which are pulled when they are missing.
+        is_online: the user wants online builds.
+        is_offline: nothing may be pulled.
+
+    Raises:
+        EngineError: the engine does not answer.
+    """
+    prepared = [_decide(service, engine, is_online=is_online, is_offline=is_offline) for service in services]
+    sharers = [
+        Sharer(name=each.name, ground=(each.base_id, _target_key(each.locked)), wheels=each.locked.wheels)
+        for each in prepared
+        if each.refusal is None and each.share.verdict == "shared" and not each.why_own
+    ]
+    shared = {name: common for common in plan_shared_sets(sharers) for name in common.services}
+    return tuple(_with_share(each, shared.get(each.name)) for each in prepared)
+
+
+def _decide(service: LockedService, engine: Engine, *, is_online: bool, is_offline: bool) -> Prepared:
+    reading = service.reading
+    stages = reading.findings.stages
+    base = stages.external_base(stages.final)
+    base = "" if base == "scratch" else base
+    share = sharing(stages, reading.installs)
+    try:
+        configs = {
+            ref: engine.image_config(ensure_image(engine, ref, is_offline=is_offline)) for ref in _bases(reading)
+        }
+        reading = read_service(
+            reading.service, base_envs={ref: config.env for ref, config in configs.items() if config is not None}
+        )
+        share = sharing(reading.findings.stages, reading.installs)
+        mode, why_online = _mode(reading, is_online=is_online)
+    except EngineError:
+        raise
+    except BuildError as error:
+        return Prepared(
+            locked=service, reading=reading, mode="sealed", share=share, base=base, base_id="", refusal=error
+        )
+    config = configs.get(base)
+    triggers = config is not None and bool(config.onbuild)
+    return Prepared(
+        locked=service,
+        reading=reading,
+        mode=mode,
+        why_online=why_online,
+        share=share,
+        base=base,
+        base_id=config.image_id if config is not None else "",
+        why_own=_why_own(reading, share, base=base, triggers=triggers),
+    )
+
+
+def _mode(reading: Reading, *, is_online: bool) -> tuple[BuildMode, str]:
+    """Returns how to build, and why online when nobody asked for that.
+
+    Raises:
+        RefusedError: it was to be sealed in so many words, and cannot be.
+    """
+    asked = reading.service.mode
+    if is_online or asked == "online":
+        return "online", ""
+    if not reading.obstacles:
+        return "sealed", ""
+    reasons = "; ".join(reading.obstacles)
+    if asked == "sealed":
+        raise RefusedError(
+            f"{reading.service.name} ({reading.service.where}) cannot be built sealed: {reasons}",
+            hint='change that line, or build it online: build = "online" for this service, or --online',
+        )
+    return "online", reasons
+
+
+def _why_own(reading: Reading, share: Sharing, *, base: str, triggers: bool) -> str:
+    if share.verdict == "own":
+        return share.reason
+    if triggers:
+        return f"{base} has ONBUILD triggers, which would run while the shared base is built"
+    if reading.service.compose is not None and reading.service.compose.platforms:
+        return "it names platforms of its own"
+    return ""
+
+
+def _with_share(prepared: Prepared, shared: SharedSet | None) -> Prepared:
+    if shared is not None:
+        return replace(prepared, shared=shared)
+    return replace(prepared, why_own=prepared.why_own or "no other service has heavy wheels in common with it")
+
+
+def _bases(reading: Reading) -> tuple[str, ...]:
+    stages = reading.findings.stages
+    return tuple(sorted({stages.external_base(stage) for stage in stages.needed()} - {"scratch"}))
+
+
+def _target_key(service: LockedService) -> str:
+    return digest_of_json(service.target.as_toml()) if service.target is not None else ""

@@ -1,0 +1,100 @@
+"""The builders as the commands use them: one engine, one locker, one builder for a whole run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+
+from builders.attempt import Builder
+from builders.engine import Engine
+from builders.locking import LockedService, LockWishes, lock_services
+from builders.reading import read_service
+from builders.services import Service, read_services
+from builders.targets import TargetFinder
+from wheelcache.cli.session import Session, make_locker
+from wheelcache.config import Project
+from wheelcache.programs import run_program
+
+
+class Yard:
+    """What a run does with services.
+
+    Args:
+        session: this run.
+        project: with the command line's flags applied.
+        is_eager: True to ask each image for its interpreter even where a lockfile records the answer.
+    """
+
+    def __init__(self, session: Session, project: Project, *, is_eager: bool, resources: ExitStack) -> None:
+        self._session = session
+        self._project = project
+        self._resources = resources
+        self._engine: Engine | None = None
+        self._targets = TargetFinder(
+            engine=self.engine,
+            builder=self.builder,
+            cache=session.cache_root / "v1" / "targets",
+            is_eager=is_eager,
+            is_offline=session.offline,
+        )
+
+    @cached_property
+    def services(self) -> tuple[Service, ...]:
+        """All services of the project.
+
+        Raises:
+            ProjectFileError: there is none, or a file is missing.
+        """
+        return read_services(self._project, run=run_program)
+
+    def engine(self) -> Engine:
+        """Returns the engine, connected on first use.
+
+        Raises:
+            EngineError: none answers.
+        """
+        if self._engine is None:
+            self._engine = self._resources.enter_context(Engine.connect(run=run_program))
+        return self._engine
+
+    def builder(self) -> Builder:
+        """Returns what runs buildx."""
+        session = self._session
+        return Builder(
+            run=run_program,
+            emit=session.emit,
+            logs=session.cache_root / "v1" / "logs",
+            retries=self._project.build.retries,
+            stop=session.stop,
+            environ=dict(os.environ),
+        )
+
+    def lock(
+        self,
+        services: Sequence[Service],
+        *,
+        check: bool = False,
+        frozen: bool = False,
+        upgrade: bool = False,
+        upgrades: Sequence[str] = (),
+    ) -> tuple[LockedService, ...]:
+        """Locks what is unlocked or stale of *services*, and returns all."""
+        wishes = LockWishes(
+            check=check, frozen=frozen, upgrade=upgrade, upgrades=tuple(upgrades), offline=self._session.offline
+        )
+        return lock_services(
+            [read_service(service) for service in services],
+            root=self._project.root,
+            locker=make_locker(self._session, self._project),
+            targets=self._targets,
+            wishes=wishes,
+        )
+
+
+@contextmanager
+def open_yard(session: Session, project: Project, *, is_eager: bool) -> Iterator[Yard]:
+    """Opens what a run does with services, and closes it in the end."""
+    with ExitStack() as resources:
+        yield Yard(session, project, is_eager=is_eager, resources=resources)
