@@ -53,16 +53,26 @@ def _requirement(cold: dict[str, Any], step: dict[str, Any]) -> list[dict[str, A
     name = ADDED.partition("==")[0]
     wheels = step["documents"].get("sync", {}).get("wheels", [])
     fetched = [wheel["name"] for wheel in wheels if wheel["state"] != "cached"]
-    heavy = {wheel["name"] for wheel in cold["documents"]["sync"]["wheels"] if (wheel["size"] or 0) >= _HEAVY}
-    size = sum(wheel["size"] or 0 for wheel in wheels if wheel["name"] == name)
+    light = sum(wheel["size"] or 0 for wheel in _wheels_of(CHANGED, wheels) if not _is_heavy(wheel))
+    heavy = {wheel["name"] for wheel in cold["documents"]["sync"]["wheels"] if _is_heavy(wheel)}
     installed = _installed(step["build_logs"])
     return [
         _verdict(f"requirement added: {name} alone is fetched", _names(fetched), name),
         _one_is_built("requirement added", step),
-        _at_most("requirement added: no heavy wheel is sent", step["sent"], _SENT_LIMIT + size),
+        _at_most("requirement added: no more is sent than light wheels", step["sent"], _SENT_LIMIT + light),
         _verdict("requirement added: no heavy wheel is installed", _names(heavy & installed), "none"),
-        _verdict(f"requirement added: {name} is installed", _names(installed), rf"(.* )?{name}( .*)?"),
+        _verdict(f"requirement added: {name} is installed", _names({name} & installed), name),
     ]
+
+
+def _wheels_of(service: str, wheels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the wheels that the lockfile of a service names."""
+    lockfile = f"pylock.{service}.toml"
+    return [wheel for wheel in wheels if any(Path(path).name == lockfile for path in wheel["lockfiles"])]
+
+
+def _is_heavy(wheel: dict[str, Any]) -> bool:
+    return bool((wheel["size"] or 0) >= _HEAVY)
 
 
 def _sealed(build_steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
