@@ -153,7 +153,7 @@ def mirror_urls(
 
 
 def wheels_of_requirements(
-    pins: Sequence[Pin], indexes: Sequence[str], target: Target, *, transport: Transport
+    pins: Sequence[Pin], indexes: Sequence[str], target: Target, *, transport: Transport, attempts: int = _ATTEMPTS
 ) -> tuple[LockedWheel, ...]:
     """Returns the wheel that each pin means for *target*: the best by its tags among the files with an allowed digest.
 
@@ -162,21 +162,22 @@ def wheels_of_requirements(
         indexes: roots of Simple APIs, best first; each file may come from any of them.
         target: what wheels must fit.
         transport: how to ask.
+        attempts: per project and index.
 
     Raises:
         LockError: an index was asked and no file fits.
         NetworkError: no index could be asked.
     """
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        return tuple(pool.map(lambda pin: _wheel_of_pin(pin, indexes, target, transport), pins))
+        return tuple(pool.map(lambda pin: _wheel_of_pin(pin, indexes, target, transport, attempts), pins))
 
 
-def _wheel_of_pin(pin: Pin, indexes: Sequence[str], target: Target, transport: Transport) -> LockedWheel:
+def _wheel_of_pin(pin: Pin, indexes: Sequence[str], target: Target, transport: Transport, attempts: int) -> LockedWheel:
     files: list[DistributionPackage] = []
     faults: list[str] = []
     for index in indexes:
         try:
-            found = _patiently(partial(_project_files, index, pin.name, transport=transport), attempts=_ATTEMPTS)
+            found = _patiently(partial(_project_files, index, pin.name, transport=transport), attempts=attempts)
         except SourceFault as fault:
             if fault.fault is not Fault.REFUSED:  # some indexes say 403 where others say 404
                 faults.append(f"{public_url(index)}: {fault.fault}: {fault.message}")
@@ -239,11 +240,18 @@ def _project_files(index: str, project: str, *, transport: Transport) -> list[Di
     client = PyPISimple(index, session=transport.session)
     with faults_of():
         try:
-            return client.get_project_page(project, timeout=transport.timeout).packages
+            files = client.get_project_page(project, timeout=transport.timeout).packages
         except NoSuchProjectError:
             return []
         except UnsupportedRepoVersionError as error:
             raise SourceFault(Fault.REFUSED, str(error)) from error
+    if not files:
+        raise SourceFault(
+            Fault.FOREIGN,
+            f"expected the files of {project}, found a page without any",
+            hint="a proxy or a login page may answer in the index's place: open its URL in a browser",
+        )
+    return files
 
 
 def _patiently(work: Callable[[], T], *, attempts: int) -> T:

@@ -244,6 +244,7 @@ def _fault(error: Exception) -> SourceFault:
 
 _FAULTS: Final[tuple[tuple[tuple[type[Exception], ...], Fault], ...]] = (
     ((requests.TooManyRedirects,), Fault.REDIRECT),
+    ((requests.JSONDecodeError,), Fault.FOREIGN),
     ((requests.exceptions.ReadTimeout, ReadTimeoutError, TimeoutError), Fault.SILENT),
     ((requests.ConnectionError, requests.Timeout), Fault.CONNECT),
     ((HTTPError,), Fault.CUT),

@@ -1,0 +1,257 @@
+"""What is asked of indexes and mirrors, against real Simple APIs on loopback."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import pytest
+from pypi_simple import PYPI_SIMPLE_ENDPOINT, PyPISimple
+from support.server import Respond, Serve, Server, login_page
+from support.wheels import make_wheel
+
+from wheelcache.digest import digest_of_bytes
+from wheelcache.errors import LockError, NetworkError
+from wheelcache.index import Mirror, Pin, default_index, mirror_urls, wheel_sizes, wheels_of_requirements
+from wheelcache.target import declared_target
+from wheelcache.transfer import Fault, SourceFault
+from wheelcache.transport import Transport
+
+TARGET = declared_target("3.11", "manylinux_2_28_x86_64")
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def other():
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def transport():
+    transport = Transport(timeout=5.0)
+    yield transport
+    transport.close()
+
+
+class TestTheDefaultIndex:
+    def test_is_that_of_uv_and_pip(self):
+        assert default_index({}) == PYPI_SIMPLE_ENDPOINT
+
+    @pytest.mark.parametrize(
+        ("environ", "index"),
+        [
+            ({"UV_DEFAULT_INDEX": "https://a.test/simple"}, "https://a.test/simple"),
+            ({"UV_DEFAULT_INDEX": "main=https://a.test/simple"}, "https://a.test/simple"),
+            ({"UV_DEFAULT_INDEX": "https://a.test/simple?token=x"}, "https://a.test/simple?token=x"),
+            ({"UV_INDEX_URL": "https://a.test/simple"}, "https://a.test/simple"),
+            ({"PIP_INDEX_URL": "https://a.test/simple"}, "https://a.test/simple"),
+            ({"PIP_INDEX_URL": "https://b.test/", "UV_INDEX_URL": "https://a.test/"}, "https://a.test/"),
+            ({"UV_DEFAULT_INDEX": " ", "PIP_INDEX_URL": "https://a.test/"}, "https://a.test/"),
+        ],
+    )
+    def test_is_what_their_environment_says(self, environ, index):
+        assert default_index(environ) == index
+
+
+class TestSizes:
+    def test_are_asked_only_where_unknown(self, server, transport):
+        known, unknown = make_wheel("known", size=5000), make_wheel("unknown", size=6000)
+        wheels = [known.locked("http://127.0.0.1:1/x"), unknown.locked(server.put_wheel(unknown), size=None)]
+        assert wheel_sizes(wheels, transport=transport) == {known.digest: 5000, unknown.digest: 6000}
+        assert [request.method for request in server.requests] == ["HEAD"]
+
+    def test_come_from_the_next_url_when_one_fails(self, server, transport):
+        wheel = make_wheel(size=5000)
+        locked = wheel.locked(server.url + "/gone", server.put_wheel(wheel), size=None)
+        assert wheel_sizes([locked], transport=transport) == {wheel.digest: 5000}
+
+    def test_of_local_files_are_their_own(self, tmp_path, transport):
+        wheel = make_wheel(size=5000)
+        (tmp_path / "a.whl").write_bytes(wheel.data)
+        locked = wheel.locked((tmp_path / "a.whl").as_uri(), size=None)
+        assert wheel_sizes([locked], transport=transport) == {wheel.digest: 5000}
+
+    def test_that_nobody_tells_are_left_out(self, server, transport):
+        wheel = make_wheel()
+        assert wheel_sizes([wheel.locked(server.url + "/gone", size=None)], transport=transport) == {}
+        assert wheel_sizes([wheel.locked("http://127.0.0.1:1/x", size=None)], transport=transport, attempts=1) == {}
+
+    def test_are_not_waited_for_once_given_up(self, transport):
+        wheel = make_wheel()
+        give_up = threading.Event()
+        threading.Timer(0.2, give_up.set).start()
+        began = time.monotonic()
+        with Silence() as silence:
+            sizes = wheel_sizes([wheel.locked(silence.url, size=None)], transport=transport, give_up=give_up.is_set)
+        assert sizes == {}
+        assert time.monotonic() - began < 2
+
+
+class Silence:
+    """A port that accepts and never answers."""
+
+    def __enter__(self):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/x"
+        return self
+
+    def __exit__(self, *_):
+        self._listener.close()
+
+
+@pytest.mark.parametrize("json_api", [False, True], ids=["html", "json"])
+class TestMirrors:
+    def test_give_the_file_of_that_name_and_digest(self, server, transport, json_api):
+        wheel, older = make_wheel("demo", "2.0"), make_wheel("demo", "1.0")
+        root = server.put_index([older, wheel], json_api=json_api)
+        urls = mirror_urls("demo", wheel.filename, wheel.digest, Mirror(url=root), transport=transport)
+        assert urls == (f"{server.url}/simple-files/{wheel.filename}",)
+
+    def test_may_list_no_digest(self, server, transport, json_api):
+        wheel = make_wheel()
+        root = server.put_index([wheel], json_api=json_api, digests=False)
+        assert mirror_urls("demo", wheel.filename, wheel.digest, Mirror(url=root), transport=transport)
+
+    def test_of_other_bytes_give_nothing(self, server, transport, json_api):
+        wheel = make_wheel()
+        root = server.put_index([wheel], json_api=json_api, claimed={wheel.filename: "ab" * 32})
+        assert mirror_urls("demo", wheel.filename, wheel.digest, Mirror(url=root), transport=transport) == ()
+
+    def test_without_the_project_give_nothing(self, server, transport, json_api):
+        root = server.put_index([make_wheel("other")], json_api=json_api)
+        assert mirror_urls("demo", "x.whl", make_wheel().digest, Mirror(url=root), transport=transport) == ()
+
+    def test_get_their_own_credentials_back(self, server, transport, json_api):
+        wheel = make_wheel()
+        root = server.put_index([wheel], json_api=json_api).replace("//", "//user:secret@")
+        [url] = mirror_urls("demo", wheel.filename, wheel.digest, Mirror(url=root), transport=transport)
+        assert url.startswith("http://user:secret@127.0.0.1:")
+        assert server.asked()[0].headers["authorization"].startswith("Basic ")
+
+
+class TestAMirrorInTrouble:
+    @pytest.mark.parametrize(
+        ("behaviour", "fault"),
+        [
+            (Respond(status=403), Fault.REFUSED),
+            (Respond(status=503, headers={"Retry-After": "4"}), Fault.BUSY),
+            (login_page(), Fault.FOREIGN),
+            (Respond(status=200, headers={"Content-Type": "image/png"}, body=b"x"), Fault.FOREIGN),
+            (
+                Respond(status=200, headers={"Content-Type": "application/vnd.pypi.simple.v1+json"}, body=b"{"),
+                Fault.FOREIGN,
+            ),
+            (
+                Respond(
+                    status=200,
+                    headers={"Content-Type": "application/vnd.pypi.simple.v1+json"},
+                    body=b'{"meta": {"api-version": "2.0"}, "name": "demo", "files": []}',
+                ),
+                Fault.REFUSED,
+            ),
+        ],
+        ids=["forbidden", "busy", "login page", "no page", "broken json", "of the future"],
+    )
+    def test_is_a_fault_of_its_class(self, server, transport, behaviour, fault):
+        server.script("/simple/demo/", then=behaviour)
+        mirror = Mirror(url=server.url + "/simple/")
+        with pytest.raises(SourceFault) as caught:
+            mirror_urls("demo", "x.whl", make_wheel().digest, mirror, transport=transport)
+        assert caught.value.fault is fault
+
+    def test_keeps_the_time_it_asked_for(self, server, transport):
+        server.script("/simple/demo/", then=Respond(status=503, headers={"Retry-After": "4"}))
+        with pytest.raises(SourceFault) as caught:
+            mirror_urls("demo", "x.whl", make_wheel().digest, Mirror(url=server.url + "/simple"), transport=transport)
+        assert caught.value.retry_after == 4.0
+
+
+class TestRequirements:
+    generic = make_wheel("demo", "1.0")
+    cp311 = make_wheel("demo", "1.0", tag="cp311-cp311-manylinux_2_17_x86_64")
+    newer = make_wheel("demo", "1.0", tag="cp311-cp311-manylinux_2_28_x86_64")
+    mac = make_wheel("demo", "1.0", tag="cp311-cp311-macosx_11_0_arm64")
+    later = make_wheel("demo", "1.1")
+
+    def pin(self, *wheels, version="1.0") -> Pin:
+        return Pin(name="demo", version=version, digests=frozenset(wheel.digest for wheel in wheels))
+
+    @pytest.mark.parametrize("json_api", [False, True], ids=["html", "json"])
+    def test_get_the_best_wheel_of_the_target_among_the_hashes(self, server, transport, json_api):
+        root = server.put_index([self.generic, self.cp311, self.newer, self.mac, self.later], json_api=json_api)
+        pin = self.pin(self.generic, self.cp311, self.mac)
+        [wheel] = wheels_of_requirements([pin], [root], TARGET, transport=transport)
+        assert wheel.filename == self.cp311.filename
+        assert wheel.digest == self.cp311.digest
+        assert wheel.size == (self.cp311.size if json_api else None)
+        assert wheel.urls == (f"{server.url}/simple-files/{self.cp311.filename}",)
+
+    def test_prefer_the_higher_build_of_one_version(self, server, transport):
+        builds = [make_wheel("demo", "1.0", tag=f"{build}-py3-none-any") for build in ("2", "10", "9")]
+        root = server.put_index(builds)
+        [wheel] = wheels_of_requirements([self.pin(*builds)], [root], TARGET, transport=transport)
+        assert wheel.filename == "demo-1.0-10-py3-none-any.whl"
+
+    def test_may_come_from_any_index_and_keep_every_url(self, server, other, transport):
+        first = server.put_index([self.later])
+        second, third = other.put_index([self.generic]), other.put_index([self.generic], root="/more")
+        pins = [self.pin(self.generic)]
+        [wheel] = wheels_of_requirements(pins, [first, second, third], TARGET, transport=transport)
+        assert wheel.urls == (
+            f"{other.url}/simple-files/{self.generic.filename}",
+            f"{other.url}/more-files/{self.generic.filename}",
+        )
+
+    def test_are_versions_and_not_texts(self, server, transport):
+        root = server.put_index([self.generic])
+        [wheel] = wheels_of_requirements([self.pin(self.generic, version="1")], [root], TARGET, transport=transport)
+        assert wheel.filename == self.generic.filename
+
+    def test_without_a_fitting_file_are_an_error_that_says_what_was_asked(self, server, transport):
+        root = server.put_index([self.mac, self.later])
+        with pytest.raises(LockError) as caught:
+            wheels_of_requirements([self.pin(self.mac)], [root], TARGET, transport=transport)
+        assert caught.value.message == (
+            "demo==1.0: expected a wheel for CPython 3.11.0 on manylinux_2_28_x86_64 with one of the 1 hashes given, "
+            f"found none at {root}"
+        )
+
+    def test_never_get_a_file_with_another_hash(self, server, transport):
+        root = server.put_index([self.generic])
+        pin = Pin(name="demo", version="1.0", digests=frozenset({digest_of_bytes(b"another")}))
+        with pytest.raises(LockError):
+            wheels_of_requirements([pin], [root], TARGET, transport=transport)
+
+    def test_are_asked_again_after_a_fault_that_may_pass(self, server, transport):
+        root = server.put_index([self.generic])
+        server.script("/simple/demo/", Respond(status=502), then=Serve(headers={"Content-Type": "text/html"}))
+        assert wheels_of_requirements([self.pin(self.generic)], [root], TARGET, transport=transport)
+
+    def test_that_no_index_could_be_asked_for_are_a_network_error(self, transport):
+        with pytest.raises(NetworkError, match=r"demo==1\.0: http://127\.0\.0\.1:1/simple: no connection"):
+            wheels_of_requirements(
+                [self.pin(self.generic)], ["http://u:p@127.0.0.1:1/simple"], TARGET, transport=transport, attempts=1
+            )
+
+
+@pytest.mark.index
+def test_the_default_index_tells_sizes_by_head_and_files_by_name(transport):
+    index = default_index({})
+    with PyPISimple(index) as client:
+        file = next(
+            file
+            for file in client.get_project_page("packaging").packages
+            if file.filename == "packaging-24.0-py3-none-any.whl"
+        )
+    digest = f"sha256:{file.digests['sha256']}"
+    pin = Pin(name="packaging", version="24.0", digests=frozenset({digest}))
+    [wheel] = wheels_of_requirements([pin], [index], TARGET, transport=transport)
+    assert wheel.filename == "packaging-24.0-py3-none-any.whl"
+    assert wheel_sizes([wheel], transport=transport)[wheel.digest] > 50_000
