@@ -106,7 +106,7 @@ def _ours(folder: Path) -> dict[str, Any]:
     """Returns what we put into *folder* before, by file name, refusing files of others."""
     try:
         value = json.loads((folder / MARKER).read_bytes())
-        ours: dict[str, Any] = value["files"]
+        ours: dict[str, Any] = dict(value["files"].items())
         if any(Path(name).name != name for name in ours):
             msg = "a name in it leads elsewhere"
             raise ValueError(msg)  # noqa: TRY301 - the same as any other damage
