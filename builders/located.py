@@ -9,8 +9,8 @@ from typing import Final
 
 from builders.contextfiles import ContextFiles, ContextPath, InlineFile, Unmapped, copies_of
 from builders.dockerfile import Step, mount_options
-from builders.requirements import RequirementsFile, Wish, parse_requirements
 from builders.wishes import Wishes
+from wheelcache.requirements import RequirementsFile, Wish, parse_requirements
 
 _PROJECT_FILES: Final = ("pyproject.toml", "setup.py", "setup.cfg")
 

@@ -178,7 +178,7 @@ def _locked(stale: Sequence[_Entry], fresh: Sequence[Lockfile], locker: Locker, 
         ]
         joint = _joint(group, merge_documents(documents) if documents else None, locker, wishes)
         for entry in group:
-            done.append(_lock_one(entry, joint, documents, known_sizes, locker, wishes))
+            done.append(_lock_one(entry, joint, documents, known_sizes=known_sizes, locker=locker, wishes=wishes))
             known_sizes |= sizes_in(done[-1].standing)
     return done
 
@@ -215,6 +215,7 @@ def _lock_one(
     entry: _Entry,
     joint: Mapping[str, Any] | None,
     documents: Sequence[Mapping[str, Any]],
+    *,
     known_sizes: Mapping[Digest, int],
     locker: Locker,
     wishes: LockWishes,

@@ -9,9 +9,9 @@ from typing import Final, Literal
 
 from packaging.utils import canonicalize_name
 
-from builders.options import Grammar, Options, OptionsError
 from builders.shell import Command
 from builders.shellwords import Word
+from wheelcache.options import Grammar, Options, OptionsError
 
 UNSURE: Final = "\0"
 """Stands in an argument for what only the running command knows."""

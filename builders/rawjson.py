@@ -59,6 +59,9 @@ class Text:
     line: str
 
 
+_DEFINITION: Final = "load build definition"
+"""In the name of the step that takes the Dockerfile in."""
+
 Message = Vertex | LogLine | Status | Text
 
 
@@ -227,8 +230,11 @@ class BuildProgress:
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes of local contexts (and of the Dockerfile) that were sent to the engine."""
-        return sum(sum(step.sent.values()) for step in self.steps.values())
+        """Bytes of local contexts that were sent to the engine: files, and for each context the list of its names.
+
+        The Dockerfile is left out: our copy of it is new, and sent, each time.
+        """
+        return sum(sum(step.sent.values()) for step in self.steps.values() if _DEFINITION not in step.name)
 
     @property
     def contexts(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Reads a service's Dockerfile and requirement files from disk: what it asks for, and why some of it cannot be locked."""
+"""Reads a service's Dockerfile and requirement files: what it asks for, and why some of it cannot be locked."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from builders.contextfiles import ContextPath
 from builders.dockerfile import Dockerfile, parse_dockerfile
 from builders.installs import Findings, Install, find_installs
-from builders.requirements import parse_requirements
 from builders.services import Service
 from wheelcache.errors import ProjectFileError
-from wheelcache.requirements import read_closure, read_text
+from wheelcache.pins import read_closure, read_text
+from wheelcache.requirements import parse_requirements
 from wheelcache.resolve import Demand
 
 

@@ -29,7 +29,6 @@ _RULES: Final = 1
 """Part of every key: raised when the same wheels are to be installed differently."""
 
 _GROUPS: Final = {0: "cuda", 1: "others", 2: "torch"}
-_WHEELS: Final = "wheelcache-heavy"
 _UV: Final = "wheelcache-uv"
 _ARCHITECTURES: Final = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -123,18 +122,21 @@ def ensure_shared_base(
         {},
     )
     uv = find_uv(config, ordered)
-    ground = f"{_GROUND}:{key}"
+    ground, context = f"{_GROUND}:{key}", f"wheelcache-heavy-{key}"
     engine.tag(config.image_id, ground)
     try:
         with tempfile.TemporaryDirectory(prefix="wheelcache-base-") as scratch:
             dockerfile = Path(scratch) / "Dockerfile"
-            text = base_dockerfile(ground, groups, user=config.user, interpreter=interpreter, has_uv=uv is not None)
+            text = base_dockerfile(
+                ground, groups, context=context, user=config.user, interpreter=interpreter, has_uv=uv is not None
+            )
             dockerfile.write_text(text, encoding="utf-8")
-            contexts = {_WHEELS: str(view)} | ({_UV: str(uv.parent)} if uv is not None else {})
+            contexts = {context: str(view)} | ({_UV: str(uv.parent)} if uv is not None else {})
             request = BuildRequest(context=view, dockerfile=dockerfile, tags=[ref], build_contexts=contexts)
             outcome = builder.build("shared-base", lambda _attempt: request, has_network=lambda _step: False)
     finally:
         engine.remove_image(ground)
+        engine.forget_context(context)
     made = engine.image_config(ref)
     if outcome.failure is not None or made is None:
         words = outcome.failure.message if outcome.failure is not None else "no image came of it"
@@ -149,13 +151,20 @@ def ensure_shared_base(
 
 
 def base_dockerfile(
-    ground: str, groups: Mapping[str, Sequence[LockedWheel]], *, user: str, interpreter: str, has_uv: bool
+    ground: str,
+    groups: Mapping[str, Sequence[LockedWheel]],
+    *,
+    context: str,
+    user: str,
+    interpreter: str,
+    has_uv: bool,
 ) -> str:
     """Returns the Dockerfile of a shared base; its commands are in exec form, since the base may lack a shell.
 
     Args:
         ground: the reference of the base image.
         groups: wheels by the name of their folder, in the order of their installation.
+        context: the named context that has those folders.
         user: the base image's own user, whom the shared base keeps; empty for root.
         interpreter: the Python that gets the wheels; empty for the first one on PATH.
         has_uv: False where the base's own pip installs them.
@@ -163,7 +172,7 @@ def base_dockerfile(
     is_root = user.partition(":")[0] in ("", "0", "root")
     lines = [f"FROM {ground}", *([] if is_root else ["USER 0"])]
     for name, wheels in groups.items():
-        mounts = [f"--mount=type=bind,from={_WHEELS},source=/{name},target=/wheelcache"]
+        mounts = [f"--mount=type=bind,from={context},source=/{name},target=/wheelcache"]
         if has_uv:
             mounts.append(f"--mount=type=bind,from={_UV},source=/uv,target=/wheelcache-uv")
         command = _uv_install(interpreter) if has_uv else _pip_install(interpreter)
@@ -186,7 +195,8 @@ def _uv_install(interpreter: str) -> list[str]:
         "--no-deps",
         "--no-index",
         "--no-cache",
-        "--link-mode=copy",
+        # From uv's own temporary cache, which is in the same layer: a second copy of 6 GB took as long as unpacking.
+        "--link-mode=hardlink",
         "--find-links=/wheelcache",
     ]
 

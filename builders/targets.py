@@ -56,7 +56,7 @@ class TargetFinder:
         )
 
     def known(self, reading: Reading) -> Target | None:
-        """Returns the target where it is declared, or where images are to be asked in any case and an engine answers."""
+        """Returns the target where it is declared, or where images are asked in any case and an engine answers."""
         declared = self._declared(reading)
         if declared is not None or not self._is_eager:
             return declared
@@ -113,7 +113,7 @@ class TargetFinder:
         hint = install.python or install.interpreter
         if brings_its_own_python(stages, install):
             raise LockError(
-                f"{service.where}:{install.line}: brings its Python and installs with it in one RUN, so nobody can ask it",
+                f"{service.where}:{install.line}: brings its Python and installs with it in one RUN: nobody can ask it",
                 hint="split the RUN in two, or declare [services.target]",
             )
         if base == "scratch" or brings_python(stages, install):
@@ -149,7 +149,7 @@ class TargetFinder:
             outcome = self._builder().build(f"{service.name}-probe", lambda _: request, has_network=lambda _: True)
         if outcome.failure is not None:
             raise BuildError(
-                f"{service.name}: {service.where} up to line {install.line} cannot be built, which is needed to ask its "
+                f"{service.name}: {service.where} up to line {install.line} cannot be built, which it takes to ask its "
                 f"Python: {outcome.failure.message} (log: {outcome.log})",
                 hint=outcome.failure.hint,
             )

@@ -70,9 +70,13 @@ def ensure_wheel_image(
     )
     with tempfile.TemporaryDirectory(prefix="wheelcache-wheels-") as scratch:
         dockerfile = Path(scratch) / "Dockerfile"
-        dockerfile.write_text("FROM scratch\nCOPY . /\n", encoding="utf-8")
-        request = BuildRequest(context=view, dockerfile=dockerfile, tags=[ref])
-        outcome = builder.build("wheels", lambda _attempt: request, has_network=lambda _step: True)
+        context = f"wheelcache-wheels-{key}"
+        dockerfile.write_text(f"FROM scratch\nCOPY --from={context} / /\n", encoding="utf-8")
+        request = BuildRequest(context=view, dockerfile=dockerfile, tags=[ref], build_contexts={context: str(view)})
+        try:
+            outcome = builder.build("wheels", lambda _attempt: request, has_network=lambda _step: True)
+        finally:
+            engine.forget_context(context)
     if outcome.failure is not None:
         raise BuildError(
             f"the wheels could not be brought to the engine: {outcome.failure.message} (log: {outcome.log})",

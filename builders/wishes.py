@@ -9,8 +9,8 @@ from posixpath import isabs, join, normpath
 from typing import Final
 
 from builders.pipcommand import UNSURE, PipCommand
-from builders.requirements import Wish, classify, reason_not_locked, without_userinfo
 from builders.shell import Command
+from wheelcache.requirements import Wish, classify, reason_not_locked, without_userinfo
 
 _ELSEWHERE: Final = ("platform", "python-version", "implementation", "abi", "python-platform")
 _UNREAD: Final = ("group", "requirements-from-script", "override")

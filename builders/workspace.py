@@ -19,7 +19,7 @@ from wheelcache.config import BuildMode, IndexConfig
 from wheelcache.lock import LockedWheel
 
 WHEELS_CONTEXT: Final = "wheelcache-wheels"
-"""The named context that holds a service's wheels; a context's name beats a stage's, so it is one nobody gives a stage."""
+"""The named context with a service's wheels; its name beats a stage's, so it is one that nobody gives a stage."""
 
 _OFFICIAL_FRONTEND: Final = re.compile(r"(docker\.io/)?docker/dockerfile(:1(\.\d+)*)?")
 _NEWER_WORDS: Final = re.compile(
@@ -150,7 +150,7 @@ def _configurations(folder: Path, dressing: Dressing, attempt: int) -> dict[str,
 
 
 def _carry_ignore_rules(dockerfile: Path | None, copy: Path) -> None:
-    """Puts the rules of `<Dockerfile>.dockerignore` beside the copy; the context's own `.dockerignore` is found anyway."""
+    """Puts `<Dockerfile>.dockerignore` beside the copy; the context's own `.dockerignore` is found anyway."""
     if dockerfile is None:
         return
     rules = dockerfile.with_name(f"{dockerfile.name}.dockerignore")

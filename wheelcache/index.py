@@ -22,6 +22,7 @@ from packaging.utils import (
 from wheelcache.digest import Digest, hex_of, parse_digest
 from wheelcache.errors import LockError, NetworkError
 from wheelcache.lock import LockedWheel
+from wheelcache.pins import Pin
 from wheelcache.target import Target
 from wheelcache.transfer import FATAL, Fault, SourceFault, public_url
 
@@ -48,21 +49,6 @@ class Mirror:
 
     url: str
     of: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pin:
-    """One line of a requirements file with hashes.
-
-    Attributes:
-        name: the project, normalised (PEP 503).
-        version: PEP 440.
-        digests: what the file's bytes may be.
-    """
-
-    name: NormalizedName
-    version: str
-    digests: frozenset[Digest]
 
 
 def default_index(environ: Mapping[str, str]) -> str:

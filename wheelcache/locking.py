@@ -23,7 +23,7 @@ from wheelcache.lock import (
     parse_lockfile,
     select_wheels,
 )
-from wheelcache.requirements import read_closure, read_text
+from wheelcache.pins import read_closure, read_text
 from wheelcache.resolve import Demand, Resolver
 from wheelcache.target import Target, declared_target
 

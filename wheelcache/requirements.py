@@ -1,38 +1,57 @@
-"""Requirements files in pip's format: what they ask for, what they include, which hashes they allow."""
+"""Reads requirement files (pip's "Requirements File Format") and the requirements on command lines."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal
+from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 
-from wheelcache.digest import Digest, parse_digest
-from wheelcache.errors import LockError, ProjectFileError
-from wheelcache.target import Target
+from wheelcache.options import Grammar, OptionsError
 
-_COMMENT: Final = re.compile(r"(^|\s+)#.*$")
-_HASH: Final = re.compile(r"--hash[= ](\S+)")
-_WITH_VALUE: Final = {
-    "-r": "include",
-    "--requirement": "include",
-    "-c": "constraint",
-    "--constraint": "constraint",
-    "-i": "index",
-    "--index-url": "index",
-    "--extra-index-url": "extra-index",
-    "-f": "find-links",
-    "--find-links": "find-links",
-    "-e": "editable",
-    "--editable": "editable",
-}
-_FLAGS: Final = frozenset({"--pre", "--require-hashes", "--prefer-binary"})
+_ARCHIVE: Final = re.compile(r"\.(whl|tar\.gz|tgz|zip|tar\.bz2|tar\.xz)$", re.IGNORECASE)
+_VCS: Final = re.compile(r"(git|hg|svn|bzr)\+", re.IGNORECASE)
+_GRAMMAR: Final = Grammar(
+    valued=(
+        "--requirement -r",
+        "--constraint -c",
+        "--editable -e",
+        "--index-url -i --pypi-url",
+        "--extra-index-url",
+        "--find-links -f",
+        "--trusted-host",
+        "--no-binary",
+        "--only-binary",
+        "--use-feature",
+        "--hash",
+        "--config-settings --config-setting -C",
+        "--global-option",
+    ),
+    flags=("--no-index", "--prefer-binary", "--require-hashes", "--pre"),
+)
+
+Kind = Literal["named", "local", "archive", "vcs", "url", "invalid"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """One thing that an install command or a requirement file asks for.
+
+    Attributes:
+        kind: a PEP 508 requirement by name, a project's folder, an archive on disk, version control, a URL, or neither.
+        text: the requirement in PEP 508's form; the path of a folder or archive; else as written.
+        extras: of a local project.
+        editable: True with `-e`.
+    """
+
+    kind: Kind
+    text: str
+    extras: tuple[str, ...] = ()
+    editable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,151 +60,193 @@ class Line:
 
     Attributes:
         number: of its first physical line, from 1.
-        kind: `requirement`, one of the values of the options above, `flag` or `unknown`.
-        text: the requirement, or the option's value.
-        digests: the hashes that a requirement allows.
+        text: without comments and continuations.
+        wish: what it asks for; None for a line of options.
+        hashes: its `--hash` values, such as `sha256:…`.
+        files: what it includes or takes constraints from, relative to this file.
     """
 
     number: int
-    kind: str
     text: str
-    digests: frozenset[Digest] = frozenset()
+    wish: Wish | None = None
+    hashes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pin:
-    """A requirement of exactly one version, by hash.
+class RequirementsFile:
+    """What a requirement or constraint file says.
 
     Attributes:
-        name: the project, normalised.
-        version: PEP 440.
-        digests: the files that are allowed.
+        requirements: PEP 508 requirements by name.
+        includes: `-r` files, relative to this file.
+        constraints: `-c` files, relative to this file.
+        index_url: empty where it names none.
+        extra_index_urls: in order.
+        find_links: in order.
+        no_index: True with `--no-index`.
+        pre: True with `--pre`.
+        hashes: True when a line has `--hash`, or `--require-hashes` stands in it.
+        local_projects: folders and archives, relative to the working directory.
+        unlockable: sentences, one per line that no index can serve.
+        unknown_options: lines whose options are not pip's.
+        lines: all that were understood, in order.
     """
 
-    name: str
-    version: str
-    digests: frozenset[Digest]
+    requirements: tuple[str, ...] = ()
+    includes: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    index_url: str = ""
+    extra_index_urls: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
+    no_index: bool = False
+    pre: bool = False
+    hashes: bool = False
+    local_projects: tuple[Wish, ...] = ()
+    unlockable: tuple[str, ...] = ()
+    unknown_options: tuple[str, ...] = ()
+    lines: tuple[Line, ...] = ()
 
 
-def parse_requirements(text: str) -> tuple[Line, ...]:
-    """Reads the text of a requirements file (pip's "Requirements File Format")."""
-    return tuple(_line(number, logical) for number, logical in _logical_lines(text))
+@dataclass(kw_only=True, slots=True)
+class _Collected:
+    wishes: list[Wish] = field(default_factory=list)
+    values: dict[str, list[str]] = field(default_factory=dict)
+    flags: set[str] = field(default_factory=set)
+    unknown: list[str] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
 
 
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yields lines joined at a trailing backslash, without comments and blank ones."""
-    pending, began = "", 0
-    for number, raw in enumerate(text.splitlines(), start=1):
-        began = began or number
-        if raw.endswith("\\") and not raw.lstrip().startswith("#"):
-            pending += raw[:-1] + " "
-            continue
-        logical = _COMMENT.sub("", pending + raw).strip()
-        if logical:
-            yield began, logical
-        pending, began = "", 0
-    if last := _COMMENT.sub("", pending).strip():
-        yield began, last
-
-
-def _line(number: int, logical: str) -> Line:
-    if not logical.startswith("-"):
-        digests = frozenset(_digests(logical))
-        return Line(number=number, kind="requirement", text=_HASH.sub("", logical).strip(), digests=digests)
-    option, _, value = re.sub(r"^(-[a-z])\s*(?=[^-\s=])|^(--[a-z-]+)[=\s]\s*", r"\1\2 ", logical).partition(" ")
-    if option in _FLAGS:
-        return Line(number=number, kind="flag", text=option)
-    if option in _WITH_VALUE and value.strip():
-        words = shlex.split(value.strip(), posix=True)
-        return Line(number=number, kind=_WITH_VALUE[option], text=words[0])
-    return Line(number=number, kind="unknown", text=logical)
-
-
-def _digests(logical: str) -> Iterator[Digest]:
-    for found in _HASH.findall(logical):
-        if found.startswith("sha256:"):
-            yield parse_digest(found)
-
-
-def parse_pins(text: str, path: Path, target: Target) -> tuple[Pin, ...]:
-    """Reads a requirements file that locks: every line one version, with hashes.
+def classify(word: str, *, editable: bool = False) -> Wish:
+    """Tells what a requirement on a command line or in a file is, by the rules of pip.
 
     Args:
-        text: the file's text.
-        path: where it stands, for messages.
-        target: whose markers decide which lines count.
-
-    Raises:
-        LockError: a line is no pin, or has no sha256 hash.
+        word: one argument, or one line without its options.
+        editable: True when it follows `-e`.
     """
-    pins = []
-    for line in parse_requirements(text):
-        if line.kind != "requirement":
-            if line.kind in {"include", "editable", "unknown"}:
-                raise _no_pin(path, line, f"found {line.text!r}")
-            continue
+    if _VCS.match(word):
+        return Wish(kind="vcs", text=word, editable=editable)
+    if re.match(r"https?://|ftp://", word, re.IGNORECASE):
+        return Wish(kind="url", text=word, editable=editable)
+    if not editable and not (_ARCHIVE.search(word) and re.fullmatch(r"[^\s@;<>=]+", word)):
         try:
-            requirement = Requirement(line.text)
-        except InvalidRequirement as error:
-            raise _no_pin(path, line, f"found {line.text!r}: {error}") from error
-        if requirement.marker and not requirement.marker.evaluate(dict(target.environment)):
-            continue
-        exact = [spec for spec in requirement.specifier if spec.operator in {"==", "==="}]
-        if len(exact) != 1 or exact[0].version.endswith("*"):
-            raise _no_pin(path, line, f"found {line.text!r}")
-        if not line.digests:
-            raise LockError(
-                f"{path}:{line.number}: {requirement.name}: expected a sha256 hash, found none",
-                hint="make it with hashes: uv pip compile --generate-hashes, or pip-compile --generate-hashes",
-            )
-        name = canonicalize_name(requirement.name)
-        pins.append(Pin(name=name, version=exact[0].version, digests=line.digests))
-    return tuple(pins)
+            return _named(Requirement(word))
+        except InvalidRequirement:
+            pass
+    path, extras = word, ""
+    if match := re.fullmatch(r"(.+?)\[([\w\s.,-]*)\]", word):
+        path, extras = match[1], match[2]
+    if path.lower().startswith("file:"):
+        path = unquote(urlsplit(path).path)
+    if _ARCHIVE.search(path):
+        return Wish(kind="archive", text=path)
+    if editable or "/" in path or path.startswith("."):
+        names = tuple(name.strip() for name in extras.split(",") if name.strip())
+        return Wish(kind="local", text=path, extras=names, editable=editable)
+    return Wish(kind="invalid", text=word)
 
 
-def _no_pin(path: Path, line: Line, found: str) -> LockError:
-    return LockError(
-        f"{path}:{line.number}: expected name==version with hashes, {found}",
-        hint="lock it first: wheelcache sync -r FILE, or uv pip compile --generate-hashes",
+def reason_not_locked(wish: Wish) -> str:
+    """Returns the sentence that says why no index can serve *wish*; empty where one can, or where it is local."""
+    match wish.kind:
+        case "vcs":
+            return f"{without_userinfo(wish.text)} comes from version control"
+        case "url":
+            return f"{without_userinfo(wish.text)} is a URL of its own, outside every index"
+        case "invalid":
+            return f"{wish.text!r} is no requirement (PEP 508)"
+        case _:
+            return ""
+
+
+def without_userinfo(text: str) -> str:
+    """Returns *text* with the credentials of every URL in it taken out."""
+    return re.sub(r"(\w+://)[^/\s@]+@", r"\1", text)
+
+
+def parse_requirements(text: str) -> RequirementsFile:
+    """Reads a requirement or constraint file.
+
+    Args:
+        text: the file.
+    """
+    collected = _Collected()
+    for number, line in _logical_lines(text):
+        _read_line(number, line, collected)
+    wishes, values = collected.wishes, collected.values
+    return RequirementsFile(
+        requirements=tuple(wish.text for wish in wishes if wish.kind == "named"),
+        includes=tuple(values.get("requirement", ())),
+        constraints=tuple(values.get("constraint", ())),
+        index_url=(values.get("index-url") or [""])[-1],
+        extra_index_urls=tuple(values.get("extra-index-url", ())),
+        find_links=tuple(values.get("find-links", ())),
+        no_index="no-index" in collected.flags,
+        pre="pre" in collected.flags,
+        hashes="require-hashes" in collected.flags or "hash" in values,
+        local_projects=tuple(wish for wish in wishes if wish.kind in {"local", "archive"}),
+        unlockable=tuple(reason for wish in wishes if (reason := reason_not_locked(wish))),
+        unknown_options=tuple(collected.unknown),
+        lines=tuple(collected.lines),
     )
 
 
-def read_closure(files: Sequence[Path], *, read: Callable[[Path], str]) -> Mapping[Path, str]:
-    """Returns the texts of *files* and of everything they include or take constraints from.
+def _named(requirement: Requirement) -> Wish:
+    if requirement.url is None:
+        return Wish(kind="named", text=str(requirement))
+    if requirement.url.lower().startswith("file:"):
+        path = unquote(urlsplit(requirement.url).path)
+        kind: Kind = "archive" if _ARCHIVE.search(path) else "local"
+        return Wish(kind=kind, text=path, extras=tuple(sorted(requirement.extras)))
+    return Wish(kind="vcs" if _VCS.match(requirement.url) else "url", text=str(requirement))
 
-    Args:
-        files: absolute paths.
-        read: returns a file's text, or raises OSError or UnicodeDecodeError.
 
-    Raises:
-        ProjectFileError: a file is missing or is no text.
-    """
-    texts: dict[Path, str] = {}
-    waiting: list[tuple[Path, str]] = [(file, "") for file in reversed(files)]
-    while waiting:
-        file, asker = waiting.pop()
-        if file in texts:
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Joins continued lines, then drops comments; a comment ends a continuation, as in pip."""
+    joined, began = "", 0
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
+        began = began or number
+        is_comment = re.match(r"\s*#", line) is not None
+        if line.endswith("\\") and not is_comment:
+            joined += line[:-1]
             continue
-        try:
-            texts[file] = read(file)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-            raise ProjectFileError(
-                f"{asker}{file}: expected a requirements file: {reason}", hint="correct the name, or create the file"
-            ) from error
-        waiting += [
-            (_joined(file.parent, line.text), f"{file}:{line.number}: ")
-            for line in parse_requirements(texts[file])
-            if line.kind in {"include", "constraint"} and "://" not in line.text
-        ]
-    return texts
+        whole = joined + (" " + line if is_comment and joined else line)
+        yield from _uncommented(began, whole)
+        joined, began = "", 0
+    yield from _uncommented(began, joined)
 
 
-def _joined(folder: Path, name: str) -> Path:
-    """Returns *name* seen from *folder*, without `..`: one file has one path."""
-    return Path(os.path.normpath(folder / name))
+def _uncommented(number: int, line: str) -> Iterator[tuple[int, str]]:
+    bare = re.sub(r"(^|\s+)#.*$", "", line).strip()
+    if bare:
+        yield number, bare
 
 
-def read_text(path: Path) -> str:
-    """Returns a file's text: the usual *read* of `read_closure`."""
-    return path.read_text(encoding="utf-8-sig")
+def _read_line(number: int, line: str, collected: _Collected) -> None:
+    before, options = _cut(line)
+    try:
+        read = _GRAMMAR.read(shlex.split(options))
+    except (OptionsError, ValueError):
+        collected.unknown.append(without_userinfo(line))
+        return
+    wishes = [classify(before)] if before else []
+    wishes += [classify(word, editable=True) for word in read.all("editable")]
+    collected.wishes.extend(wishes)
+    for name, values in read.values.items():
+        collected.values.setdefault(name, []).extend(values)
+    collected.flags.update(read.flags)
+    collected.lines.append(
+        Line(
+            number=number,
+            text=without_userinfo(line),
+            wish=wishes[0] if wishes else None,
+            hashes=read.all("hash"),
+            files=(*read.all("requirement"), *read.all("constraint")),
+        )
+    )
+
+
+def _cut(line: str) -> tuple[str, str]:
+    """Parts a line where its options begin."""
+    match = re.search(r"(^|\s)(--?[a-zA-Z])", line)
+    return (line, "") if not match else (line[: match.start()].strip(), line[match.start() :].strip())

@@ -129,29 +129,34 @@ class Resolver:
 
     def _command(self, demand: Demand, target: Target, upgrade: Sequence[str]) -> list[str]:
         command = [self.uv, "pip", "compile", "--format", "pylock.toml", "--no-build", "--no-header", "--quiet"]
-        command += ["--python", sys.executable, *uv_arguments(target)]
-        if demand.index_url is not None:
-            command += ["--default-index", demand.index_url]
-        elif self.indexes:
-            command += ["--default-index", self.indexes[0].url]
-            for index in self.indexes[1:]:
-                command += ["--index", f"{index.name}={index.url}"]
-        for url in demand.extra_index_urls:
-            command += ["--extra-index-url", url]
-        if demand.extra_index_urls:
-            command += ["--index-strategy", "unsafe-best-match"]
-        for place in demand.find_links:
-            command += ["--find-links", place]
+        command += ["--python", sys.executable, *uv_arguments(target), *self._places(demand)]
         if demand.prereleases:
             command += ["--prerelease", "allow"]
         if demand.no_deps:
             command.append("--no-deps")
-        backend = demand.torch_backend or self.torch_backend
-        if backend is not None and demand.index_url is None:
-            command += ["--torch-backend", backend]
         for name in upgrade:
             command += ["--upgrade-package", canonicalize_name(name)]
         return command
+
+    def _places(self, demand: Demand) -> list[str]:
+        """Returns the options that say where to look."""
+        places: list[str] = []
+        if demand.index_url is not None:
+            places += ["--default-index", demand.index_url]
+        elif self.indexes:
+            places += ["--default-index", self.indexes[0].url]
+            for index in self.indexes[1:]:
+                places += ["--index", f"{index.name}={index.url}"]
+        for url in demand.extra_index_urls:
+            places += ["--extra-index-url", url]
+        if demand.extra_index_urls:
+            places += ["--index-strategy", "unsafe-best-match"]
+        for link in demand.find_links:
+            places += ["--find-links", link]
+        backend = demand.torch_backend or self.torch_backend
+        if backend is not None and demand.index_url is None:
+            places += ["--torch-backend", backend]
+        return places
 
     def _environment(self) -> dict[str, str]:
         bundle = self.environ.get("REQUESTS_CA_BUNDLE")

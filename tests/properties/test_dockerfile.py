@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from builders.dockerfile import parse_dockerfile
 from builders.installs import find_installs
 from builders.instructions import DockerfileSyntaxError
-from builders.requirements import parse_requirements
 from builders.rewrite import rewrite_dockerfile
 from builders.shell import read_script
+from wheelcache.requirements import parse_requirements
 
 INSTALLS = ["pip install x", "pip3 install -r r.txt", "uv pip install --system y", "python -m pip install '.[a]'"]
 OTHERS = ["echo 'a b'", "apt-get update", "cd /x", "$V", "${V:-x}", "$(pip install z)", "--mount=type=cache,target=/c"]

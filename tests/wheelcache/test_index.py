@@ -13,7 +13,8 @@ from support.wheels import make_wheel
 
 from wheelcache.digest import digest_of_bytes
 from wheelcache.errors import LockError, NetworkError
-from wheelcache.index import Mirror, Pin, default_index, mirror_urls, wheel_sizes, wheels_of_requirements
+from wheelcache.index import Mirror, default_index, mirror_urls, wheel_sizes, wheels_of_requirements
+from wheelcache.pins import Pin
 from wheelcache.target import declared_target
 from wheelcache.transfer import Fault, SourceFault
 from wheelcache.transport import Transport

@@ -1,89 +1,78 @@
-"""Requirements files as pip reads them."""
-
-from pathlib import Path
+from __future__ import annotations
 
 import pytest
 
-from wheelcache.errors import LockError, ProjectFileError
-from wheelcache.requirements import parse_pins, parse_requirements, read_closure, read_text
-from wheelcache.target import declared_target
-
-LINUX = declared_target("3.11", "manylinux_2_28_x86_64")
-HASH = "ab" * 32
-
-
-def test_comments_continuations_and_options_are_told_apart():
-    text = """# first
-torch==2.8.0  # the heavy one
-flask \\
-  >= 3
--r other.txt
---constraint=c.txt
--chere.txt
---extra-index-url https://x/simple
--e ./local
---pre
---mystery 3
-name @ https://x/a#fragment
-"""
-    assert [(line.kind, line.text) for line in parse_requirements(text)] == [
-        ("requirement", "torch==2.8.0"),
-        ("requirement", "flask    >= 3"),
-        ("include", "other.txt"),
-        ("constraint", "c.txt"),
-        ("constraint", "here.txt"),
-        ("extra-index", "https://x/simple"),
-        ("editable", "./local"),
-        ("flag", "--pre"),
-        ("unknown", "--mystery 3"),
-        ("requirement", "name @ https://x/a#fragment"),
-    ]
-
-
-def test_hashed_pins_are_read_and_lines_for_other_targets_left_out():
-    text = f"""a==1.0 \\
-    --hash=sha256:{HASH} \\
-    --hash=sha256:{"cd" * 32}
-b==2 ; sys_platform == "win32" --hash=sha256:{HASH}
-C_d==3 --hash=sha256:{HASH}
-"""
-    pins = parse_pins(text, Path("r.txt"), LINUX)
-
-    assert [(pin.name, pin.version, len(pin.digests)) for pin in pins] == [("a", "1.0", 2), ("c-d", "3", 1)]
+from wheelcache.requirements import Wish, classify, parse_requirements
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("word", "kind", "text"),
     [
-        ("a==1.0", "r.txt:1: a: expected a sha256 hash, found none"),
-        (f"\na==1.0 --hash=md5:{HASH}", "r.txt:2: a: expected a sha256 hash, found none"),
-        (f"a>=1.0 --hash=sha256:{HASH}", "r.txt:1: expected name==version with hashes"),
-        (f"a==1.* --hash=sha256:{HASH}", "r.txt:1: expected name==version with hashes"),
-        ("-r other.txt", "r.txt:1: expected name==version with hashes"),
-        ("a b c", "r.txt:1: expected name==version with hashes"),
+        ("torch==2.8.0", "named", "torch==2.8.0"),
+        ("uvicorn[standard] >=0.2", "named", "uvicorn[standard]>=0.2"),
+        ("x; python_version < '3.12'", "named", 'x; python_version < "3.12"'),
+        (".", "local", "."),
+        ("./pkg", "local", "./pkg"),
+        ("/src/pkg", "local", "/src/pkg"),
+        ("file:///src/pkg", "local", "/src/pkg"),
+        ("x @ file:///src/pkg", "local", "/src/pkg"),
+        ("/wheels/*.whl", "archive", "/wheels/*.whl"),
+        ("x-1.0-py3-none-any.whl", "archive", "x-1.0-py3-none-any.whl"),
+        ("./x-1.0.tar.gz", "archive", "./x-1.0.tar.gz"),
+        ("git+https://h/x.git", "vcs", "git+https://h/x.git"),
+        ("x @ git+https://h/x.git", "vcs", "x@ git+https://h/x.git"),
+        ("https://h/x.whl", "url", "https://h/x.whl"),
+        ("a b", "invalid", "a b"),
     ],
 )
-def test_a_line_that_does_not_lock_is_refused_with_its_number(text, message):
-    with pytest.raises(LockError) as caught:
-        parse_pins(text, Path("r.txt"), LINUX)
-
-    assert message in caught.value.message
-    assert caught.value.hint
+def test_a_requirement_is_told_by_the_rules_of_pip(word, kind, text):
+    wish = classify(word)
+    assert (wish.kind, wish.text.replace(" @ ", "@ ")) == (kind, text)
 
 
-def test_included_files_are_read_once_even_in_a_circle(tmp_path):
-    (tmp_path / "a.txt").write_text("-r sub/b.txt\nx")
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "b.txt").write_text("-c c.txt\n-r ../a.txt")
-    (tmp_path / "sub" / "c.txt").write_text("y<2")
-
-    texts = read_closure([tmp_path / "a.txt"], read=read_text)
-
-    assert sorted(path.name for path in texts) == ["a.txt", "b.txt", "c.txt"]
+def test_extras_of_a_local_project_are_kept():
+    assert classify("./pkg[dev, gpu]", editable=True) == Wish(
+        kind="local", text="./pkg", extras=("dev", "gpu"), editable=True
+    )
 
 
-def test_a_missing_include_names_the_line_that_asks_for_it(tmp_path):
-    (tmp_path / "a.txt").write_text("flask\n-r absent.txt")
+def test_a_requirements_file_is_read_with_comments_continuations_and_options():
+    read = parse_requirements(
+        """\ufeff# all
+--index-url https://one/simple
+--extra-index-url=https://two/simple
+-f ./wheels
+--pre
+torch==2.8.0 ; python_version > "3" # why
+flask \\
+    --hash=sha256:aa \\
+    --hash=sha256:bb
+-r other.txt
+-cconstraints.txt
+-e ./pkg[dev]
+plain#notacomment
+"""
+    )
+    assert read.requirements == ('torch==2.8.0; python_version > "3"', "flask")
+    assert (read.includes, read.constraints) == (("other.txt",), ("constraints.txt",))
+    assert (read.index_url, read.extra_index_urls) == ("https://one/simple", ("https://two/simple",))
+    assert read.find_links == ("./wheels",)
+    assert (read.pre, read.hashes, read.no_index) == (True, True, False)
+    assert read.local_projects == (Wish(kind="local", text="./pkg", extras=("dev",), editable=True),)
+    assert read.unlockable == ("'plain#notacomment' is no requirement (PEP 508)",)
 
-    with pytest.raises(ProjectFileError, match=r"a\.txt:2: .*absent\.txt: expected a requirements file"):
-        read_closure([tmp_path / "a.txt"], read=read_text)
+
+def test_a_comment_ends_a_continuation_as_in_pip():
+    assert parse_requirements("flask \\\n# comment\ntorch\n").requirements == ("flask", "torch")
+
+
+def test_what_no_index_serves_is_named_without_credentials():
+    read = parse_requirements("git+https://user:secret@h/x.git\nx @ https://user:secret@h/x.whl\n")
+    assert read.unlockable == (
+        "git+https://h/x.git comes from version control",
+        "x @ https://h/x.whl is a URL of its own, outside every index",
+    )
+
+
+def test_options_that_are_not_pips_are_kept_apart():
+    assert parse_requirements("--what ever\ntorch\n").unknown_options == ("--what ever",)

@@ -65,7 +65,7 @@ def read_locked(path: Path, session: Session, project: Project) -> Locked:
     if declared is None:
         raise _no_target(path)
     from wheelcache.index import default_index, wheels_of_requirements  # noqa: PLC0415 - only requirements need an index here
-    from wheelcache.requirements import parse_pins  # noqa: PLC0415
+    from wheelcache.pins import parse_pins  # noqa: PLC0415
 
     pins = parse_pins(text, path, declared)
     if session.offline:

@@ -210,7 +210,7 @@ class _Bars:
             self._step.close()
             self._step = None
         if step is not None:
-            self._step = self._tqdm(
+            self._step = self._tqdm(  # type: ignore[assignment]
                 desc=f"{build}: {step}",
                 bar_format="{desc} [{elapsed}]",
                 file=self._stream,
