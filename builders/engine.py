@@ -239,7 +239,8 @@ class Engine:
             entries = self._client.df().get("BuildCache") or ()
             copies = [entry for entry in entries if entry["Description"] == f"local source for {name}"]
             # BuildKit compares no description when it prunes, so each copy is named by its id.
-            answers = [self._client.api.prune_builds(filters={"id": entry["ID"]}) for entry in copies]
+            filters: list[Any] = [{"id": entry["ID"]} for entry in copies]
+            answers = [self._client.api.prune_builds(filters=each) for each in filters]
         return sum(answer["SpaceReclaimed"] for answer in answers)
 
     @contextmanager

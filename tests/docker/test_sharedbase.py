@@ -84,6 +84,13 @@ def test_heavy_wheels_are_installed_as_the_bases_own_user_finds_them(
     assert layers(made.ref)[:-3] == layers(ground)
 
 
+def test_the_engine_keeps_no_second_copy_of_the_wheels(engine: Engine, base: str, make_base: MakeBase) -> None:
+    key = make_base(base, TORCH, NVIDIA).ref.rpartition(":")[2]
+    kept = run_program(["docker", "buildx", "du", "--verbose"]).stdout.decode()
+    assert "Description" in kept
+    assert f"local source for wheelcache-heavy-{key}" not in kept
+
+
 def test_wheels_go_into_the_interpreter_that_is_named(
     engine: Engine, base: str, make_image: MakeImage, make_base: MakeBase
 ) -> None:
