@@ -226,6 +226,9 @@ def _lock_one(
     own = document_of(entry.standing) if not wishes.upgrade else None
     preferred = [document for document in (joint, own, *documents) if document is not None]
     locker.emit(Note(level="info", message=f"locking {service.name} for {target.describe()}: {entry.stale}"))
+    for reason in entry.reading.unlockable:
+        message = f"{service.name}: left out of the lockfile, so it needs an online build: {reason}"
+        locker.emit(Note(level="warning", message=message))
     try:
         document = locker.resolve(
             entry.reading.demands or (Demand(lines=()),),

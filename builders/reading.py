@@ -142,7 +142,8 @@ def _demand(install: Install, service: Service, contexts: Mapping[str, Path]) ->
     def lines(option: str, paths: Sequence[ContextPath]) -> list[str]:
         return [f"{option} {found}" for path in paths if (found := _on_disk(path, service, contexts)) is not None]
 
-    asked = [*install.requirements, *lines("-r", install.requirement_files)]
+    files = [found for path in install.requirement_files if (found := _on_disk(path, service, contexts)) is not None]
+    asked = [*install.requirements, *(line for file in files for line in _lines_of(file))]
     return Demand(
         lines=(*asked, *lines("-c", install.constraint_files)) if asked else (),
         index_url=install.index_url or None,
@@ -152,6 +153,28 @@ def _demand(install: Install, service: Service, contexts: Mapping[str, Path]) ->
         torch_backend=install.torch_backend or None,
         no_deps=install.no_deps,
     )
+
+
+def _lines_of(file: Path) -> list[str]:
+    """Returns what a requirements file asks for: the file itself, or its lines without those no index can serve."""
+    read = {path: parse_requirements(text) for path, text in read_closure([file], read=read_text).items()}
+    if not any(each.unlockable or each.local_projects or each.unknown_options for each in read.values()):
+        return [f"-r {file}"]
+    lines: list[str] = []
+    waiting, seen = [file], set[Path]()
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        lines += read[path].requirements
+        lines += [f"-c {_beside(path, name)}" for name in read[path].constraints]
+        waiting += [_beside(path, name) for name in read[path].includes]
+    return lines
+
+
+def _beside(file: Path, name: str) -> Path:
+    return Path(os.path.normpath(file.parent / name))
 
 
 def _demand_of_files(files: Sequence[Path]) -> Demand:
