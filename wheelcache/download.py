@@ -190,7 +190,9 @@ class Download:
             raise
         known = {other.url for other in self._sources}
         place = self._sources.index(source)
-        self._sources[place : place + 1] = [Source(url=url) for url in dict.fromkeys(urls) if url not in known]
+        self._sources[place : place + 1] = [
+            Source(url=url, mirror=source.url) for url in dict.fromkeys(urls) if url not in known
+        ]
 
     def _urls_of(self, source: Source) -> tuple[str, ...]:
         mirror = next(mirror for mirror in self._shared.mirrors if mirror.url == source.url)
@@ -280,6 +282,8 @@ class Download:
         self._sources[place] = after_fault(source, fault, now=self._watch.clock(), progressed=progressed)
         if not progressed:
             self._shared.hosts.failed(host_of(source.url), fault)
+        if fault.fault is Fault.REFUSED and source.mirror and source.url in self._givers:
+            self._sources.append(Source(url=source.mirror, is_lookup=True))  # a signed URL that served has expired
         self._note(f"{public_url(source.url)}: {fault.fault}: {fault.message}")
 
     def _note(self, sentence: str) -> None:

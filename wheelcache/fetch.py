@@ -213,7 +213,7 @@ class _Work:
                 needed=needed,
                 free=free,
             )
-        self._emit(TransferPlanned(wheels=len(sizes), size=sum(sizes.values()), present=sum(present.values())))
+        self._emit(TransferPlanned(wheels=len(self._missing), size=sum(sizes.values()), present=sum(present.values())))
         return sizes
 
     def _worker(self, shared: Shared) -> None:

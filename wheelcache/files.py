@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from wheelcache.errors import StoreError, StoreFullError
+
 _FICLONE: Final = 0x40049409
 """Linux's ioctl that makes a file share all blocks of another (ioctl_ficlonerange(2))."""
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@contextmanager
+def store_errors(file: Path) -> Iterator[None]:
+    """Turns what the operating system raises about *file* into an error of the store.
+
+    Raises:
+        StoreFullError: no room is left.
+        StoreError: anything else.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StoreFullError(
+                f"{file}: no room left on the disk",
+                hint="free some space and run the same command again: it continues where this one stopped",
+                path=str(file),
+            ) from error
+        raise StoreError(f"{file}: {error.strerror}", hint="check the folder, its permissions and its disk") from error
 
 
 def write_atomically(file: Path, data: bytes) -> None:

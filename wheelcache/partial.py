@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
 import os
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from wheelcache.digest import Digest, hex_of
-from wheelcache.errors import StoreError, StoreFullError
-from wheelcache.files import sync_folder, write_atomically
+from wheelcache.errors import StoreError
+from wheelcache.files import store_errors, sync_folder, write_atomically
 
 _BUFFER: Final = 1 << 20
 _FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # each is unknown to some system
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +69,7 @@ class Partial:
         self._synced = 0
         self.length = 0
         """Bytes that are on disk and hashed."""
-        with _store_errors(self._file):
+        with store_errors(self._file):
             self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
             try:
                 self._adopt(size)
@@ -88,7 +84,7 @@ class Partial:
             StoreFullError: no room is left; what was written so far stays.
             StoreError: the disk failed.
         """
-        with _store_errors(self._file):
+        with store_errors(self._file):
             left = memoryview(data)
             while left:
                 written = os.write(self._descriptor, left)
@@ -102,7 +98,7 @@ class Partial:
 
     def flush(self) -> None:
         """Brings what was written to the disk and notes it down; from any thread."""
-        with self._guard, _store_errors(self._file):
+        with self._guard, store_errors(self._file):
             length = self.length
             if self._descriptor < 0 or length == self._synced:
                 return
@@ -112,7 +108,7 @@ class Partial:
 
     def restart(self) -> None:
         """Throws all bytes away."""
-        with self._guard, _store_errors(self._file):
+        with self._guard, store_errors(self._file):
             os.ftruncate(self._descriptor, 0)
             os.lseek(self._descriptor, 0, os.SEEK_SET)
             self._hash = hashlib.sha256()
@@ -125,7 +121,7 @@ class Partial:
         Returns:
             The blob's stat, as verified.
         """
-        with self._guard, _store_errors(blob):
+        with self._guard, store_errors(blob):
             os.fsync(self._descriptor)
             self._file.chmod(0o444)
             if not blob.parent.is_dir():
@@ -190,17 +186,3 @@ def _read_journal(file: Path) -> Journal:
 
 def _sync_data(descriptor: int) -> None:
     getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS and Windows have no fdatasync
-
-
-@contextmanager
-def _store_errors(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise StoreFullError(
-                f"{file}: no room left on the disk",
-                hint="free some space and run the same command again: it continues where this one stopped",
-                path=str(file),
-            ) from error
-        raise StoreError(f"{file}: {error.strerror}", hint="check the cache folder and its disk") from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from wheelcache.digest import Digest, hex_of
 from wheelcache.errors import IntegrityError, StoreError
-from wheelcache.files import boot_id, copy_sharing_blocks, reflink, sync_folder, write_atomically
+from wheelcache.files import boot_id, copy_sharing_blocks, reflink, store_errors, sync_folder, write_atomically
 from wheelcache.lock import LockedWheel
 from wheelcache.partial import Partial, usable_bytes
 
@@ -84,12 +84,11 @@ class Store:
             StoreError: the file or the catalog cannot be read.
         """
         blob = self.blob(wheel.digest)
-        try:
-            found = blob.stat()
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise StoreError(f"{blob}: {error.strerror}", hint="check the cache folder's permissions") from error
+        with store_errors(blob):
+            try:
+                found = blob.stat()
+            except FileNotFoundError:
+                return False
         entry = self._entries().get(wheel.digest)
         if entry is not None and (found.st_size, found.st_mtime_ns, found.st_ino) != (
             entry.size,
@@ -125,12 +124,11 @@ class Store:
         from filelock import FileLock, Timeout  # noqa: PLC0415 - 30 ms, needed only when something is written
 
         file = self._lock_file(digest)
-        try:
-            return FileLock(file).acquire(timeout=timeout)
-        except Timeout:
-            return None
-        except OSError as error:
-            raise StoreError(f"{file}: cannot be locked: {error.strerror}", hint="check the cache folder") from error
+        with store_errors(file):
+            try:
+                return FileLock(file).acquire(timeout=timeout)
+            except Timeout:  # an OSError as well
+                return None
 
     def partial(self, wheel: LockedWheel) -> Partial:
         """Opens the partial of *wheel*, adopting what an earlier run left; the caller holds the digest's lock.
@@ -185,23 +183,27 @@ class Store:
             return view
         temporary = view.with_name(f".{key}.{os.getpid()}.{time.monotonic_ns()}")
         try:
-            temporary.mkdir()
-            for path, wheel in entries:
-                self._place(wheel, temporary / path)
-            for path, text in texts.items():
-                file = temporary / path
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(text, encoding="utf-8")
-                file.chmod(0o644)
-            for folder in (temporary, *(path for path in temporary.rglob("*") if path.is_dir())):
-                folder.chmod(0o755)
-            _rename_unless_made(temporary, view)
-        except OSError as error:
-            raise StoreError(f"{view}: {error.strerror}", hint="check the cache folder and its disk") from error
+            with store_errors(view):
+                self._fill_view(temporary, entries, texts)
+                _rename_unless_made(temporary, view)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         sync_folder(view.parent)
         return view
+
+    def _fill_view(
+        self, view: Path, entries: Sequence[tuple[PurePosixPath, LockedWheel]], texts: Mapping[PurePosixPath, str]
+    ) -> None:
+        view.mkdir()
+        for path, wheel in entries:
+            self._place(wheel, view / path)
+        for path, text in texts.items():
+            file = view / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+            file.chmod(0o644)
+        for folder in (view, *(path for path in view.rglob("*") if path.is_dir())):
+            folder.chmod(0o755)
 
     def _place(self, wheel: LockedWheel, destination: Path) -> None:
         """Reflinks, else hard links, else copies a blob; the kernel may forbid links to another user's files."""
@@ -253,7 +255,7 @@ class Store:
 
     def _still_is(self, wheel: LockedWheel, blob: Path) -> bool:
         """Reads a blob whose file changed since it was verified; a wrong one is put aside, to be fetched again."""
-        try:
+        with store_errors(blob):
             with blob.open("rb") as file:
                 right = hashlib.file_digest(file, "sha256").hexdigest() == hex_of(wheel.digest)
                 found = os.fstat(file.fileno())
@@ -261,8 +263,6 @@ class Store:
                 self._record(wheel, found)
                 return True
             blob.replace(self._base / "quarantine" / blob.name)
-        except OSError as error:
-            raise StoreError(f"{blob}: {error.strerror}", hint="check the cache folder and its disk") from error
         return False
 
 

@@ -239,6 +239,7 @@ class Source:
     Attributes:
         url: of the file; of a mirror's root as long as *is_lookup*.
         is_lookup: the mirror has yet to be asked for the file's URL.
+        mirror: the root of the mirror that gave the URL; empty for the lockfile's own.
         faults: failures in a row.
         rests_until: not to be asked before (seconds on the caller's clock).
         is_dead: not to be asked again for this wheel.
@@ -248,6 +249,7 @@ class Source:
 
     url: str
     is_lookup: bool = False
+    mirror: str = ""
     faults: int = 0
     rests_until: float = 0.0
     is_dead: bool = False

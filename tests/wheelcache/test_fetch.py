@@ -545,6 +545,24 @@ class TestMirrors:
         [result] = sync(WHEEL.locked(server.url + "/gone"), mirrors=[empty, other.put_index([WHEEL])])
         assert result.state == "downloaded"
 
+    def test_are_asked_again_when_a_signed_url_expires_on_the_way(self, sync, server, other):
+        root = other.put_index([WHEEL])
+        renewed = other.put_wheel(WHEEL, under="/renewed")
+        page = f'<a href="{renewed}#{WHEEL.digest.replace(":", "=")}">{WHEEL.filename}</a>'.encode()
+        html = {"Content-Type": "text/html"}
+        first = Serve(headers=html)
+        other.script("/simple/big/", first, then=Respond(status=200, headers=html, body=page))
+        other.script(f"/simple-files/{WHEEL.filename}", Serve(cut_after=MB), then=Respond(status=403))
+        [result] = sync(WHEEL.locked(server.url + "/gone"), mirrors=[root])
+        assert (result.state, result.source, result.bytes_fetched) == ("downloaded", renewed, WHEEL.size)
+
+    def test_that_refuse_a_url_at_once_are_not_asked_for_ever(self, sync, server, other):
+        root = other.put_index([WHEEL])
+        other.script(f"/simple-files/{WHEEL.filename}", Serve(cut_after=MB), then=Respond(status=403))
+        [result] = sync(WHEEL.locked(server.url + "/gone"), mirrors=[root])
+        assert result.state == "failed"
+        assert len(other.asked("/simple/big/")) == 2
+
     def test_that_fail_once_are_asked_again(self, sync, server, other):
         root = other.put_index([WHEEL])
         other.script("/simple/big/", Respond(status=502), then=Serve(headers={"Content-Type": "text/html"}))
