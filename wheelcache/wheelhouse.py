@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from wheelcache.digest import hex_of
 from wheelcache.errors import StoreError, UsageError
-from wheelcache.files import copy_sharing_blocks
+from wheelcache.files import copy_sharing_blocks, store_errors
 from wheelcache.lock import LockedWheel
 from wheelcache.store import Store
 
@@ -58,6 +58,11 @@ def write_wheelhouse(folder: Path, locks: Mapping[str, Sequence[LockedWheel]], s
     texts = {f"requirements.{name}.txt": _requirements(locked) for name, locked in locks.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{folder}: expected a folder, found a file", hint="name another folder") from error
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror}", hint="name another folder") from error
+    with store_errors(folder):
         ours = _ours(folder)
         stale = sorted(ours.keys() - wheels.keys() - texts.keys())
         _mark(folder, {**dict.fromkeys((*wheels, *texts)), **ours})  # a run that is killed leaves nothing unknown
@@ -67,10 +72,6 @@ def write_wheelhouse(folder: Path, locks: Mapping[str, Sequence[LockedWheel]], s
         for name, text in texts.items():
             _write(folder, name, text)
         _mark(folder, {**placed, **dict.fromkeys(texts)})
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError(f"{folder}: expected a folder, found a file", hint="name another folder") from error
-    except OSError as error:
-        raise StoreError(f"{folder}: {error.strerror}", hint="check the folder and its disk") from error
     return Wheelhouse(
         folder=folder,
         wheels=tuple(sorted(wheels)),
