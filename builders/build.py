@@ -191,22 +191,22 @@ def _shared_base(
     if shared is None:
         return None
     key = (*shared.ground, *(wheel.digest for wheel in shared.wheels))
-    if key not in bases:
-        try:
-            bases[key] = ensure_shared_base(
-                workshop.engine,
-                workshop.store,
-                base=prepared.base,
-                wheels=shared.wheels,
-                builder=workshop.builder,
-            )
-        except EngineError:
-            raise
-        except BuildError as error:
-            bases[key] = error
-    made = bases[key]
-    if isinstance(made, BuildError):
-        raise made
+    known = bases.get(key)
+    if isinstance(known, BuildError):
+        raise known
+    if known is not None:
+        # What it cost was counted with the service that it was made for.
+        return replace(known, built=False, sent=0, seconds=0.0)
+    try:
+        made = ensure_shared_base(
+            workshop.engine, workshop.store, base=prepared.base, wheels=shared.wheels, builder=workshop.builder
+        )
+    except EngineError:
+        raise
+    except BuildError as error:
+        bases[key] = error
+        raise
+    bases[key] = made
     return made
 
 
