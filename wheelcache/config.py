@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from wheelcache.errors import ProjectFileError
 
@@ -45,6 +46,37 @@ class _Amount:
 
 Amount = Annotated[int, _Amount()]
 
+
+def checked_url(text: object) -> str:
+    """Returns *text*, the URL of an index.
+
+    Raises:
+        ValueError: it is none; the message does not repeat it, since it may hold a password.
+    """
+    parts = urlsplit(text) if isinstance(text, str) else None
+    if not isinstance(text, str) or parts is None or not (parts.hostname if parts.scheme != "file" else parts.path):
+        msg = "expected a URL such as https://index.example/simple"
+        raise ValueError(msg)
+    if parts.scheme not in {"http", "https", "file"}:
+        msg = f"expected a URL that begins with https://, http:// or file://, found {parts.scheme}:"
+        raise ValueError(msg)
+    return text
+
+
+class _Url:
+    """Lets the project file be told of a URL that is none before anybody is asked there."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:  # noqa: ANN401 - pydantic's protocol
+        from pydantic_core import core_schema  # noqa: PLC0415
+
+        return core_schema.no_info_before_validator_function(checked_url, handler(source))
+
+
+Url = Annotated[str, _Url()]
+
+LONGEST_SECONDS: Final = 1_000_000
+"""More than anybody waits, and less than what sockets refuse (their milliseconds are a C int)."""
+
 _KEBAB: Final[Any] = {"extra": "forbid", "alias_generator": lambda name: name.replace("_", "-")}
 
 
@@ -71,7 +103,7 @@ class IndexConfig:
     __pydantic_config__ = _KEBAB
 
     name: str
-    url: str
+    url: Url
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +112,7 @@ class MirrorConfig:
 
     __pydantic_config__ = _KEBAB
 
-    url: str
+    url: Url
     of: str | None = None
 
 
@@ -116,7 +148,7 @@ class DownloadConfig:
         if self.connections < 1 or self.per_host < 1:
             msg = "connections and per-host: expected 1 or more"
             raise ValueError(msg)
-        if self.timeout <= 0 or self.deadline < 0:
+        if not (0 < self.timeout <= LONGEST_SECONDS and 0 <= self.deadline <= LONGEST_SECONDS):
             msg = "timeout: expected more than 0 seconds; deadline: 0 or more"
             raise ValueError(msg)
 
@@ -131,6 +163,11 @@ class BuildConfig:
     network: Literal["default", "none"] = "default"
     pip_timeout: float = 300
     retries: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.pip_timeout <= LONGEST_SECONDS or self.retries < 0:
+            msg = "pip-timeout: expected more than 0 seconds; retries: 0 or more"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

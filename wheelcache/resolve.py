@@ -20,7 +20,7 @@ from wheelcache.programs import Completed, run_program
 from wheelcache.target import Target, uv_arguments
 
 _NO_ANSWER: Final = re.compile(
-    r"error sending request|Failed to (?:fetch|download)|tcp connect error|dns error|timed out|network was disabled",
+    r"error sending request|Failed to (?:fetch|download)|tcp connect error|dns error|timed out",
 )
 """What uv says when an index did not answer (as opposed to answering that there is no solution)."""
 
@@ -187,13 +187,13 @@ def _toml(document: Mapping[str, Any]) -> str:
 def _reason(completed: Completed, scratch: str) -> ResolveError | NetworkError:
     """Returns uv's own words as the error they stand for, without our temporary paths and credentials."""
     said = completed.stderr.decode(errors="replace").replace(f"{scratch}/", "").strip()
-    said = re.sub(r"(https?://)[^/@\s]*@", r"\1", said)
+    said = re.sub(r"(\w+://)[^/@\s]*@", r"\1", said).removeprefix("error: ")
+    if "network was disabled" in said:
+        return NetworkError(f"nothing can be resolved offline:\n{said}", hint="run once with the network")
     if _NO_ANSWER.search(said) and "No solution found" not in said:
         return NetworkError(
             f"the package index did not answer:\n{said}", hint="check the network, or name another index"
         )
-    if "network was disabled" in said:
-        return NetworkError(f"nothing can be resolved offline:\n{said}", hint="run once with the network")
     if "no usable wheels" in said or "has no wheels" in said:
         return ResolveError(
             f"a project has no wheel for the target:\n{said}",

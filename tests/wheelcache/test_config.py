@@ -95,6 +95,12 @@ def test_pyproject_counts_only_when_it_has_our_table(tmp_path):
     [
         ("colour = 1", "colour: unknown key"),
         ("file = 'x'", "file: unknown key"),
+        ("[[mirrors]]\nurl = 'mirror'", "mirrors[0].url: expected a URL such as https://index.example/simple"),
+        ("[[indexes]]\nname = 'a'\nurl = 'ftp://a:b@c/'", "indexes[0].url: expected a URL that begins with https://"),
+        ("[build]\nretries = -1", "retries: 0 or more"),
+        ("[build]\npip-timeout = 0", "pip-timeout: expected more than 0 seconds"),
+        ("[download]\ntimeout = nan", "timeout: expected more than 0 seconds"),
+        ("[download]\ndeadline = inf", "deadline: 0 or more"),
         ("[download]\nconections = 3", "download.conections: unknown key"),
         ("[[services]]\ncontext = 'x'", "services[0].name: missing"),
         ("[build]\nbuild = 'fast'", "build.build: expected 'sealed' or 'online', found 'fast'"),
@@ -102,7 +108,7 @@ def test_pyproject_counts_only_when_it_has_our_table(tmp_path):
         ("[download]\nconnections = 0", "connections and per-host: expected 1 or more"),
         ("compose = 'x.yml'", "compose: expected valid list, found 'x.yml'"),
         ("[[services]]\nname='a'\n[[services]]\nname='a'", "services: 'a' stands twice"),
-        ("[[mirrors]]\nurl='u'\nof='nobody'", "mirrors[0].of: expected the name of an index, found 'nobody'"),
+        ("[[mirrors]]\nurl='https://u'\nof='nobody'", "mirrors[0].of: expected the name of an index, found 'nobody'"),
         ("x = [", "expected TOML"),
     ],
 )

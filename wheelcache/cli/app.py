@@ -18,7 +18,7 @@ import click
 
 from wheelcache import __version__
 from wheelcache.cli.session import Session
-from wheelcache.errors import ExitCode, Interrupted, WheelcacheError
+from wheelcache.errors import ExitCode, Interrupted, UsageError, WheelcacheError
 
 _COMMANDS: Final = {
     "lock": "Resolve what each service installs into its lockfile.",
@@ -27,6 +27,19 @@ _COMMANDS: Final = {
     "wheelhouse": "Hand out a folder with exactly the locked wheels.",
     "build": "Build the services one after another, without a download inside a build.",
 }
+
+
+class _PathType(click.Path):
+    """A path that is not empty: `--cache-dir "$UNSET"` does not mean the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Returns *value* as a Path."""
+        if not str(value):
+            self.fail("expected a path, found nothing", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_PATH: Final = _PathType(path_type=Path)
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:  # noqa: ANN401 - click's protocol
@@ -41,11 +54,11 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
 
 
 _GLOBAL_OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
-    click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="The project file."),
-    click.option("--cache-dir", type=click.Path(path_type=Path), metavar="DIR", help="The folder of the store."),
+    click.option("--config", type=_PATH, metavar="FILE", help="The project file."),
+    click.option("--cache-dir", type=_PATH, metavar="DIR", help="The folder of the store."),
     click.option("--offline", is_flag=True, default=None, help="Use no network at all."),
     click.option("--json", is_flag=True, default=None, help="Print one JSON document on stdout."),
-    click.option("--events", type=click.Path(path_type=Path), metavar="FILE", help="Append events as JSON lines."),
+    click.option("--events", type=_PATH, metavar="FILE", help="Append events as JSON lines."),
     click.option("-q", "--quiet", count=True, help="Say less."),
     click.option("-v", "--verbose", count=True, help="Say more."),
 )
@@ -135,20 +148,14 @@ def _attempt(arguments: list[str], session: Session) -> WheelcacheError | click.
 
 
 def _usage(error: click.ClickException, session: Session, arguments: list[str]) -> int:
-    session.resources.close()
+    """Reports a command line that cannot be read, in the form of every other error."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        session.resources.close()
         sys.stderr.write(f"{error.format_message()}\n")
         return int(ExitCode.USAGE)
-    if session.json:
-        command = next((word for word in arguments if word in _COMMANDS), session.command)
-        problem = {
-            "kind": "usage",
-            "message": error.format_message(),
-            "hint": f"wheelcache {command} --help".replace("  ", " "),
-            "exit_code": int(ExitCode.USAGE),
-        }
-        sys.stdout.write(json.dumps({"command": command, "ok": False, "error": problem}) + "\n")
-    error.show(sys.stderr)
+    session.command = next((word for word in (session.command, *arguments) if word in _COMMANDS), "")
+    program = " ".join(filter(None, ("wheelcache", session.command)))
+    session.report(UsageError(error.format_message().removesuffix("."), hint=f"see {program} --help"))
     return int(ExitCode.USAGE)
 
 

@@ -106,4 +106,4 @@ def lock_requirements(session: Session, project: Project, files: Sequence[Path],
             locker=make_locker(session, project),
             offline=session.offline,
         )
-    return read_locked(path, session, project)
+    return read_locked(path, session, project, is_target_given=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from wheelcache.cli.session import Session, open_transport
 from wheelcache.config import Project, TargetConfig
 from wheelcache.errors import LockError, UsageError
-from wheelcache.lock import LockedWheel, Lockfile, lockfile_name, parse_lockfile, select_wheels
+from wheelcache.lock import LockedWheel, lockfile_name, parse_lockfile, select_wheels
 from wheelcache.target import Target, declared_target
 
 if TYPE_CHECKING:
@@ -48,8 +48,15 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
     return [argument for argument in arguments if not is_lockfile(argument)], files
 
 
-def read_locked(path: Path, session: Session, project: Project) -> Locked:
+def read_locked(path: Path, session: Session, project: Project, *, is_target_given: bool) -> Locked:
     """Reads one lockfile: PEP 751 by any tool, or pip requirements with hashes.
+
+    Args:
+        path: the lockfile.
+        session: this run.
+        project: with the command line's flags applied.
+        is_target_given: True when the command line says for which target; else what the lockfile records comes before
+            what the project file declares, which is for the services that it is to lock.
 
     Raises:
         LockError: it is missing or invalid, lacks digests, or does not fit the target.
@@ -59,7 +66,10 @@ def read_locked(path: Path, session: Session, project: Project) -> Locked:
     declared = _declared(project.target)
     if path.suffix == ".toml":
         lockfile = parse_lockfile(text, path)
-        target = declared or _recorded(lockfile)
+        recorded = lockfile.record.target if lockfile.record is not None else None
+        target = declared if is_target_given else recorded or declared
+        if target is None:
+            raise _no_target(path)
         services = lockfile.record.services if lockfile.record is not None else ()
         return Locked(path=path, services=services, wheels=select_wheels(lockfile, target))
     if declared is None:
@@ -75,19 +85,22 @@ def read_locked(path: Path, session: Session, project: Project) -> Locked:
     return Locked(path=path, services=(), wheels=wheels)
 
 
-def standing_lockfiles(project: Project, services: Sequence[str], session: Session) -> list[Locked]:
+def standing_lockfiles(
+    project: Project, services: Sequence[str], session: Session, *, is_target_given: bool
+) -> list[Locked]:
     """Returns the lockfiles that stand beside the project file, without asking whether they are stale.
 
     Args:
         project: whose folder is looked into.
         services: only theirs; empty for all.
         session: this run.
+        is_target_given: as for `read_locked`.
 
     Raises:
         UsageError: a service has none.
     """
-    standing = [read_locked(path, session, project) for path in sorted(project.root.glob("pylock*.toml"))]
     if not services:
+        standing = _all_standing(project, session, is_target_given=is_target_given)
         if not standing:
             raise UsageError(
                 f"{project.root}: expected lockfiles (pylock.*.toml), found none",
@@ -96,16 +109,27 @@ def standing_lockfiles(project: Project, services: Sequence[str], session: Sessi
         return standing
     chosen: dict[Path, Locked] = {}
     for service in services:
-        fitting = [
-            locked for locked in standing if service in locked.services or locked.path.name == lockfile_name(service)
-        ]
+        own = project.root / lockfile_name(service)
+        if own.is_file():
+            chosen[own] = read_locked(own, session, project, is_target_given=is_target_given)
+            continue
+        # A service that is built as another one is has no lockfile of its own: the other's names it.
+        others = _all_standing(project, session, is_target_given=is_target_given)
+        fitting = [locked for locked in others if service in locked.services]
         if not fitting:
             raise UsageError(
-                f"{service}: expected its lockfile {lockfile_name(service)} in {project.root}, found none",
+                f"{service}: expected its lockfile {own.name} in {project.root}, found none",
                 hint=f"run wheelcache lock {service}",
             )
         chosen[fitting[0].path] = fitting[0]
     return list(chosen.values())
+
+
+def _all_standing(project: Project, session: Session, *, is_target_given: bool) -> list[Locked]:
+    return [
+        read_locked(path, session, project, is_target_given=is_target_given)
+        for path in sorted(project.root.glob("pylock*.toml"))
+    ]
 
 
 def from_services(locked: Sequence[LockedService]) -> Iterator[Locked]:
@@ -127,12 +151,6 @@ def _declared(target: TargetConfig) -> Target | None:
     if target.python is None or target.platform is None:
         return None
     return declared_target(target.python, target.platform)
-
-
-def _recorded(lockfile: Lockfile) -> Target:
-    if lockfile.record is None:
-        raise _no_target(lockfile.path)
-    return lockfile.record.target
 
 
 def _no_target(path: Path) -> LockError:

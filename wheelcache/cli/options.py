@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from wheelcache.config import DownloadConfig, IndexConfig, MirrorConfig, Project, TargetConfig, parse_bytes
+from wheelcache.config import (
+    LONGEST_SECONDS,
+    DownloadConfig,
+    IndexConfig,
+    MirrorConfig,
+    Project,
+    TargetConfig,
+    checked_url,
+    parse_bytes,
+)
 from wheelcache.errors import UsageError
 
 
@@ -26,6 +36,35 @@ class AmountType(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
+class SecondsType(click.FloatRange):
+    """A number of seconds that clocks and sockets can be given."""
+
+    name = "seconds"
+
+    def __init__(self, *, min_open: bool) -> None:
+        super().__init__(min=0, min_open=min_open, max=LONGEST_SECONDS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
+        """Returns *value* as a number."""
+        seconds = float(super().convert(value, param, ctx))
+        if not isfinite(seconds):
+            self.fail(f"expected a number of seconds, found {value!r}", param, ctx)
+        return seconds
+
+
+class UrlType(click.ParamType[str]):
+    """The root of a Simple API."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
+        """Returns *value* unless it is no URL."""
+        try:
+            return checked_url(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 _FILE_OPTION: Final = click.option(
     "--file", "-f", "files", multiple=True, metavar="COMPOSE", type=click.Path(path_type=Path), help="A compose file."
 )
@@ -33,11 +72,22 @@ _TARGET_OPTIONS: Final = (
     click.option("--python", metavar="VERSION", help="The target's Python, such as 3.11."),
     click.option("--platform", metavar="TAG", help="The target's platform, such as manylinux_2_28_x86_64."),
 )
-_INDEX_OPTION: Final = click.option("--index-url", metavar="URL", help="The index to use in place of the project's.")
+_INDEX_OPTION: Final = click.option(
+    "--index-url", type=UrlType(), metavar="URL", help="The index to use in place of the project's."
+)
 _DOWNLOAD_OPTIONS: Final = (
-    click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="Another root that serves the same files."),
-    click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Seconds without a byte."),
-    click.option("--deadline", type=click.FloatRange(min=0), metavar="S", help="Seconds for the whole sync; 0: none."),
+    click.option(
+        "--mirror",
+        "mirrors",
+        type=UrlType(),
+        multiple=True,
+        metavar="URL",
+        help="Another root that serves the same files.",
+    ),
+    click.option("--timeout", type=SecondsType(min_open=True), metavar="S", help="Seconds without a byte."),
+    click.option(
+        "--deadline", type=SecondsType(min_open=False), metavar="S", help="Seconds for a whole sync; 0: none."
+    ),
     click.option("--connections", type=click.IntRange(min=1), metavar="N", help="At most, all files together."),
     click.option("--limit-rate", type=AmountType(), metavar="RATE", help="At most this much, such as 20MB/s."),
 )

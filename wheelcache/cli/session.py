@@ -121,7 +121,7 @@ class Session:
                     "hint": failure.hint,
                     "exit_code": int(failure.exit_code),
                 }
-            sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+            sys.stdout.write(json.dumps(document, indent=2) + "\n")
         if failure is not None:
             hint = f"\nhint: {failure.hint}" if failure.hint else ""
             sys.stderr.write(f"error: {failure.message}{hint}\n")

@@ -27,9 +27,9 @@ def command(
     """
     project = with_flags(session.project, python=python, platform=platform, index_url=index_url)
     services, files = split_arguments(arguments)
-    locked = [read_locked(file, session, project) for file in files]
+    locked = [read_locked(file, session, project, is_target_given=python is not None) for file in files]
     if services or not files:
-        locked += standing_lockfiles(project, services, session)
+        locked += standing_lockfiles(project, services, session, is_target_given=python is not None)
     rows = [_row(each, session) for each in locked]
     session.document["store"] = str(session.cache_root)
     session.document["lockfiles"] = rows

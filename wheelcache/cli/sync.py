@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @target_options
 @click.option("--frozen", is_flag=True, help="Use the lockfiles as they stand, stale or not.")
 @download_options
-@click.option("--dry-run", is_flag=True, help="Say what would be fetched.")
+@click.option("--dry-run", is_flag=True, help="Lock, then say what would be fetched.")
 @global_options
 @click.pass_obj
 def command(
@@ -51,7 +51,7 @@ def command(
 ) -> None:
     """Lock what is unlocked or stale, then make the store complete: for every service, or just those named.
 
-    Example: wheelcache sync ml --mirror https://mirror.example/simple --timeout 120
+    Example: wheelcache sync ml --mirror https://mirror.example/simple
     """
     project = with_flags(
         session.project,
@@ -65,7 +65,7 @@ def command(
         connections=connections,
         limit_rate=limit_rate,
     )
-    locked = _locked(session, project, arguments, requirements, frozen=frozen)
+    locked = _locked(session, project, arguments, requirements, frozen=frozen, is_target_given=python is not None)
     session.checkpoint()
     if dry_run:
         show_plan(session, locked)
@@ -74,17 +74,23 @@ def command(
 
 
 def _locked(
-    session: Session, project: Project, arguments: Sequence[str], requirements: Sequence[Path], *, frozen: bool
+    session: Session,
+    project: Project,
+    arguments: Sequence[str],
+    requirements: Sequence[Path],
+    *,
+    frozen: bool,
+    is_target_given: bool,
 ) -> list[Locked]:
     services, paths = split_arguments(arguments)
-    locked = [read_locked(path, session, project) for path in paths]
+    locked = [read_locked(path, session, project, is_target_given=is_target_given) for path in paths]
     if requirements:
         from wheelcache.cli.lock import lock_requirements  # noqa: PLC0415
 
         locked.append(lock_requirements(session, project, requirements, frozen=frozen))
     if services or not (paths or requirements):
         if frozen:
-            locked += standing_lockfiles(project, services, session)
+            locked += standing_lockfiles(project, services, session, is_target_given=is_target_given)
         else:
             from wheelcache.cli.lock import lock_project  # noqa: PLC0415 - the builders, only for services
 

@@ -29,15 +29,17 @@ def command(
 ) -> None:
     """Give DIR exactly the locked wheels, and a requirements file with hashes for each lockfile.
 
-    Example: wheelcache wheelhouse wheels ml && pip install --no-index --find-links wheels -r wheels/requirements.ml.txt
+    Then, without any index: pip install --no-index --find-links DIR -r DIR/requirements.SERVICE.txt
+
+    Example: wheelcache wheelhouse wheels ml
     """
     from wheelcache.wheelhouse import write_wheelhouse  # noqa: PLC0415
 
     project = with_flags(session.project, python=python, platform=platform, index_url=index_url)
     services, files = split_arguments(arguments)
-    locked = [read_locked(file, session, project) for file in files]
+    locked = [read_locked(file, session, project, is_target_given=python is not None) for file in files]
     if services or not files:
-        locked += standing_lockfiles(project, services, session)
+        locked += standing_lockfiles(project, services, session, is_target_given=python is not None)
     absent = sorted({wheel.filename for each in locked for wheel in each.wheels if not session.store.has(wheel)})
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""  # noqa: PLR2004 - as many as a line holds
@@ -48,7 +50,9 @@ def command(
     written = write_wheelhouse(folder, {_name(each.path): each.wheels for each in locked}, session.store)
     size = sum({wheel.digest: wheel.size or 0 for each in locked for wheel in each.wheels}.values())
     count = len({wheel.digest for each in locked for wheel in each.wheels})
-    session.document.update({"folder": str(folder), "wheels": count, "bytes": size, "requirements": written})
+    session.document.update(
+        {"folder": str(folder), "wheels": count, "bytes": size, "requirements": dict(written.requirements)}
+    )
     session.say(f"{folder}: {count} wheels, {describe_bytes(size)}")
 
 
