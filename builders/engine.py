@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _ANSWER: Final = 60
 """Seconds that the engine may take for an answer."""
 
+_PAUSE: Final = 0.1
+"""Seconds between two looks."""
+
 _START_HINT: Final = (
     "start Docker (systemctl start docker, Docker Desktop), check DOCKER_HOST and `docker context ls`, "
     "or on a fresh Debian machine run Dockerfiles/quickstart.sh"
@@ -229,19 +232,28 @@ class Engine:
             usage = self._client.df()
         return disk_usage(usage)
 
-    def forget_context(self, name: str) -> int:
+    def forget_context(self, name: str, *, timeout: float = 5) -> int:
         """Takes the engine's copy of a local context away, which would stay for days, and returns its bytes.
 
         Args:
             name: of a named context that no other build uses.
+            timeout: seconds to wait for BuildKit, which lets go of a context a little after the build has ended.
         """
+        deadline = time.monotonic() + timeout
+        freed = 0
         with _door(f"forget the context {name}"):
-            entries = self._client.df().get("BuildCache") or ()
-            copies = [entry for entry in entries if entry["Description"] == f"local source for {name}"]
-            # BuildKit compares no description when it prunes, so each copy is named by its id.
-            filters: list[Any] = [{"id": entry["ID"]} for entry in copies]
-            answers = [self._client.api.prune_builds(filters=each) for each in filters]
-        return sum(answer["SpaceReclaimed"] for answer in answers)
+            while copies := self._context_copies(name):
+                # BuildKit compares no description when it prunes, so each copy is named by its id.
+                filters: list[Any] = [{"id": copy} for copy in copies]
+                freed += sum(self._client.api.prune_builds(filters=each)["SpaceReclaimed"] for each in filters)
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(_PAUSE)
+        return freed
+
+    def _context_copies(self, name: str) -> list[str]:
+        entries = self._client.df().get("BuildCache") or ()
+        return [entry["ID"] for entry in entries if entry["Description"] == f"local source for {name}"]
 
     @contextmanager
     def _container(self, image: str, **options: Any) -> Iterator[Container]:  # noqa: ANN401 - the SDK's own words

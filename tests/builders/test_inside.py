@@ -60,7 +60,7 @@ def test_a_python_is_its_own_interpreter() -> None:
     [
         ("Metadata-Version: 2.1\r\nName: Flask_Login\r\nVersion: 1.0\r\n\r\nName: other", ["flask-login", "1.0"]),
         ("Name: only\n", None),
-        ("\nName: in.the.body\nVersion: 1\n", None),
+        ("Summary: x\n\nName: in.the.body\nVersion: 1\n", None),
     ],
 )
 def test_metadata_is_read_from_its_header(metadata: str, pair: list[str] | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 
 import pytest
@@ -64,14 +65,20 @@ def make_base(
 def test_heavy_wheels_are_installed_as_the_bases_own_user_finds_them(
     engine: Engine, base: str, make_image: MakeImage, make_base: MakeBase, *, by_pip: bool
 ) -> None:
-    ground = make_image(f"FROM {base}\nLABEL a=b\nENV PIP_REQUIRE_VIRTUALENV=\nUSER 1234:5678\nWORKDIR /srv\n")
+    unique = uuid.uuid4().hex  # so that nothing of an earlier run is in the engine
+    ground = make_image(f"FROM {base}\nLABEL run={unique}\nUSER 1234:5678\nWORKDIR /srv\n")
     made = make_base(ground, TORCH, NVIDIA, TRITON, **({"find_uv": lambda *_: None} if by_pip else {}))
     assert made.built
     assert made.sent > sum(wheel.size for wheel in (TORCH, NVIDIA, TRITON))
     config, before = engine.image_config(made.ref), engine.image_config(ground)
     assert config is not None
     assert before is not None
-    assert (config.user, config.workdir, config.labels, config.env) == ("1234:5678", "/srv", {"a": "b"}, before.env)
+    assert (config.user, config.workdir, config.labels, config.env) == (
+        "1234:5678",
+        "/srv",
+        {"run": unique},
+        before.env,
+    )
     seen = json.loads(engine.run(made.ref, ["-c", LOOK], entrypoint="python3").stdout)
     assert seen == {
         "versions": ["2.8.0", "3.4", "12.8"],
