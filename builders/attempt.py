@@ -23,13 +23,16 @@ from tenacity import (
 
 from builders.commands import BuildRequest, buildx_build
 from builders.errors import BuildError
-from builders.failures import Failure, classify
+from builders.failures import Failure, classify, plain
 from builders.rawjson import BuildProgress
 from wheelcache.events import BuildStarted, Sink, Waiting
 from wheelcache.programs import ProgramStoppedError, Runner
 
 KEPT_LOGS = 20
 """Log files kept for each image, the newest."""
+
+SHOWN_LINES = 15
+"""Lines of a failed step that are shown; its whole log stands on disk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +44,7 @@ class Outcome:
         attempts: how often it was tried.
         seconds: all attempts and the waiting between them.
         failure: why it failed; None when it did not.
+        tail: the failed step's last lines, without credentials; empty where no step failed.
         log: the last attempt's whole log.
         sent: bytes of local files sent to the engine.
         contexts: the named contexts that the build took up.
@@ -51,6 +55,7 @@ class Outcome:
     attempts: int
     seconds: float
     failure: Failure | None
+    tail: tuple[str, ...]
     log: Path
     sent: int
     contexts: frozenset[str]
@@ -127,8 +132,10 @@ class Builder:
                 interrupted = True
             progress.close()
         failure = None
+        tail: list[str] = []
         if code != 0 or interrupted:
             failed = progress.failed
+            tail = [line for line in plain(failed.log if failed else "").splitlines() if line.strip()][-SHOWN_LINES:]
             failure = classify(
                 failed.log if failed else "",
                 "\n".join(part for part in (failed.error if failed else "", progress.trailer) if part),
@@ -140,6 +147,7 @@ class Builder:
             attempts=attempt,
             seconds=time.monotonic() - began,
             failure=failure,
+            tail=tuple(tail),
             log=log,
             sent=progress.bytes_sent,
             contexts=progress.contexts,
@@ -163,14 +171,6 @@ class Builder:
         outcome = state.outcome.result() if state.outcome else None
         reason = outcome.failure.message if outcome and outcome.failure else "trying again"
         self.emit(Waiting(filename=name, seconds=seconds, reason=reason))
-
-
-def tail_of(log: Path, *, lines: int = 30) -> str:
-    """Returns the last *lines* of a log; empty where it cannot be read."""
-    try:
-        return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
-    except OSError:
-        return ""
 
 
 def _last_outcome(state: RetryCallState) -> object:

@@ -32,7 +32,7 @@ class ServiceFailure:
 
     Attributes:
         fault: the class of the fault, such as `network` or `compile`.
-        message: what was found.
+        message: what was found, and the failed step's last lines below it.
         hint: the next step.
         log: the last attempt's whole log; None where nothing ran.
     """
@@ -227,11 +227,12 @@ def _labels(prepared: Prepared) -> Mapping[str, str]:
 
 
 def _failure(outcome: Outcome) -> ServiceFailure | None:
-    if outcome.failure is None:
+    failure = outcome.failure
+    if failure is None:
         return None
-    return ServiceFailure(
-        fault=outcome.failure.fault, message=outcome.failure.message, hint=outcome.failure.hint, log=outcome.log
-    )
+    said = [] if failure.fault == "interrupted" else [f"    {line}" for line in outcome.tail]
+    message = "\n".join([failure.message, *said])
+    return ServiceFailure(fault=failure.fault, message=message, hint=failure.hint, log=outcome.log)
 
 
 def _unconsumed(overrides: Mapping[str, str], outcome: Outcome) -> ServiceFailure | None:
