@@ -232,7 +232,8 @@ class BuildProgress:
     def bytes_sent(self) -> int:
         """Bytes of local contexts that were sent to the engine: files, and for each context the list of its names.
 
-        The Dockerfile is left out: our copy of it is new, and sent, each time.
+        The Dockerfile is left out: our copy of it is new, and sent, each time. BuildKit drops the last words of
+        transfers that take milliseconds, so small ones may count too little.
         """
         return sum(sum(step.sent.values()) for step in self.steps.values() if _DEFINITION not in step.name)
 
