@@ -76,7 +76,8 @@ def ensure_wheel_image(
         try:
             outcome = builder.build("wheels", lambda _attempt: request, has_network=lambda _step: True)
         finally:
-            engine.forget_context(context)
+            if any(wheel.is_heavy for wheel in wheels):  # a second or more, which a few megabytes are not worth
+                engine.forget_context(context)
     if outcome.failure is not None:
         raise BuildError(
             f"the wheels could not be brought to the engine: {outcome.failure.message} (log: {outcome.log})",
