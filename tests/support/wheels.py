@@ -6,9 +6,14 @@ import base64
 import hashlib
 import io
 import random
+import re
+import sysconfig
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import distribution
+from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
@@ -89,16 +94,38 @@ def _archive(
             ["Wheel-Version: 1.0", "Generator: tests", "Root-Is-Purelib: true", f"Tag: {tag}", ""]
         ).encode(),
     }
-    record = "".join(f"{path},sha256={_record_hash(data)},{len(data)}\n" for path, data in files.items())
-    files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for path, data in files.items():
-            entry = zipfile.ZipInfo(path, (2024, 1, 1, 0, 0, 0))
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, data)
-    return buffer.getvalue()
+    return _zip(files, info)
 
 
 def _record_hash(data: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+
+
+def installed_wheel(name: str) -> MadeWheel:
+    """Packs an installed distribution into a wheel again; its scripts become scripts (PEP 427) once more."""
+    found = distribution(name)
+    stem = f"{name.replace('-', '_')}-{found.version}"
+    tags = re.findall(r"^Tag: (\S+)", found.read_text("WHEEL") or "", re.MULTILINE)
+    scripts = Path(sysconfig.get_path("scripts")).resolve()
+    files: dict[str, bytes] = {}
+    for file in found.files or ():
+        path = Path(str(file.locate())).resolve()
+        if file.name in {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"} or file.suffix == ".pyc":
+            continue
+        target = f"{stem}.data/scripts/{file.name}" if path.parent == scripts else file.as_posix()
+        files[target] = path.read_bytes()
+    return MadeWheel(
+        name=name, version=found.version, filename=f"{stem}-{tags[0]}.whl", data=_zip(files, f"{stem}.dist-info")
+    )
+
+
+def _zip(files: Mapping[str, bytes], info: str) -> bytes:
+    record = "".join(f"{path},sha256={_record_hash(data)},{len(data)}\n" for path, data in files.items())
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path, data in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n".encode()}.items():
+            entry = zipfile.ZipInfo(path, (2024, 1, 1, 0, 0, 0))
+            # pip makes executable what is a regular file, said in so many bits, and executable already.
+            entry.external_attr = (0o100755 if ".data/scripts/" in path else 0o644) << 16
+            archive.writestr(entry, data)
+    return buffer.getvalue()

@@ -1,0 +1,515 @@
+"""Whole projects through the real command line, engine and base image: what is sealed, shared, checked and refused.
+
+Every wheel comes from an index on loopback; containers and builds reach no network for them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.debs import make_archive
+from support.project import Ran, UserProject, ended
+from support.server import Request, Server
+from support.wheels import installed_wheel, make_wheel
+
+from builders.engine import Engine
+from builders.imagecheck import list_distributions
+from wheelcache.programs import run_program
+
+pytestmark = pytest.mark.engine
+
+MakeImage = Callable[..., str]
+
+LOCK_LABEL = "wheelcache.lock"
+RUN = uuid.uuid4().hex[:10]
+BULK = make_wheel("bulk", "1.0", size=21_000_000, requires=("greet",), seed=RUN)
+GREET = make_wheel("greet", "1.2", seed=RUN)
+NEWER = make_wheel("greet", "2.0", seed=RUN)
+POLITE = make_wheel("polite", "0.5", requires=("greet",), seed=RUN)
+EXTRA = make_wheel("extra", "3.1", seed=RUN)
+
+PIP = "RUN pip install --no-cache-dir -r requirements.txt\n"
+
+
+@pytest.fixture(scope="module")
+def index() -> Iterator[Server]:
+    with Server() as server:
+        server.put_index([BULK, GREET, NEWER, POLITE, EXTRA])
+        yield server
+
+
+@pytest.fixture
+def project(engine: Engine, base: str, index: Server, tmp_path: Path) -> Iterator[UserProject]:
+    made = UserProject(
+        tmp_path / "project",
+        cache=tmp_path / "cache",
+        index=f"{index.url}/simple/",
+        key=f"{RUN}-{uuid.uuid4().hex[:6]}",
+    )
+    yield made
+    configs = [config for ref in made.images() if (config := engine.image_config(ref)) is not None]
+    for ref in made.images():
+        engine.remove_image(ref)
+    for lock in {config.labels[LOCK_LABEL] for config in configs if LOCK_LABEL in config.labels}:
+        # Images whose tag moved on, or that never got one.
+        look = ["docker", "images", "--quiet", "--filter=dangling=true", f"--filter=label={LOCK_LABEL}={lock}"]
+        for image_id in set(run_program(look).stdout.decode().split()):
+            engine.remove_image(image_id)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The `host:port` of a container registry on loopback."""
+    if shutil.which("docker-registry") is None:
+        provision = Path(__file__).parents[2] / "Dockerfiles" / "provision.sh"
+        done = subprocess.run(
+            ["bash", "-c", f". {provision} && ensure_tools docker-registry"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode and not os.environ.get("CI"):
+            pytest.skip(f"NO REGISTRY, NOT TESTED: {done.stderr.strip()}")
+        assert done.returncode == 0, done.stderr
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    folder = tmp_path_factory.mktemp("registry")
+    settings = {
+        "version": 0.1,
+        "log": {"accesslog": {"disabled": True}, "level": "error"},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+    }
+    (folder / "config.yml").write_text(json.dumps(settings))
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+    try:
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield f"localhost:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def pinned(registry: str, engine: Engine, base: str) -> Iterator[str]:
+    """The base image's reference by digest in the registry; the engine does not know it yet."""
+    name = f"{registry}/python"
+    for argv in (["tag", base, f"{name}:test"], ["push", "--quiet", f"{name}:test"]):
+        subprocess.run(["docker", *argv], check=True, capture_output=True)
+    done = run_program(["docker", "image", "inspect", "--format", "{{json .RepoDigests}}", f"{name}:test"])
+    (ref,) = [ref for ref in json.loads(done.stdout) if ref.startswith(f"{name}@")]
+    subprocess.run(["docker", "rmi", f"{name}:test"], check=True, capture_output=True)
+    yield ref
+    engine.remove_image(ref)
+
+
+def added(engine: Engine, image: str, base: str) -> set[tuple[str, str]]:
+    """The distributions that *image* holds beyond its base image's own."""
+    return set(list_distributions(engine, image)) - set(list_distributions(engine, base))
+
+
+def layers(ref: str) -> list[str]:
+    done = run_program(["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", ref])
+    assert done.is_done, done.reason()
+    return list(json.loads(done.stdout))
+
+
+def size_above(engine: Engine, ref: str, below: str) -> int:
+    """The bytes that *ref* adds to the image *below* it."""
+    whole, lower = engine.image_size(ref), engine.image_size(below)
+    assert whole is not None
+    assert lower is not None
+    assert layers(ref)[: len(layers(below))] == layers(below)
+    return whole - lower
+
+
+def output_of(image: str, *argv: str) -> str:
+    return subprocess.run(
+        ["docker", "run", "--rm", "--network=none", image, *argv], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def assert_built_sealed(project: UserProject, service: str) -> Ran:
+    """Builds everything twice: sealed, then unchanged; returns the second run."""
+    first = project.wheelcache("build")
+    assert first.code == 0, first.stderr
+    assert first.services[service]["state"] == "built"
+    steps = project.install_steps(service)
+    assert steps
+    assert [step for step in steps if "--network=none" not in step] == []
+    second = project.wheelcache("build")
+    assert set(second.states.values()) == {"unchanged"}
+    assert [row["bytes_sent"] for row in second.services.values() if row["bytes_sent"] > 10_000] == []
+    assert [row["image_id"] for row in second.services.values()] == [row["image_id"] for row in first.services.values()]
+    return second
+
+
+def test_uv_into_an_environment_in_one_stage(project: UserProject, index: Server, engine: Engine, base: str) -> None:
+    uv = installed_wheel("uv")
+    if "manylinux" not in uv.filename:
+        pytest.skip("NO uv FOR LINUX ON THIS MACHINE, NOT TESTED")
+    index.put_index([uv])
+    dockerfile = f"""\
+FROM {base}
+RUN pip install --no-cache-dir uv
+RUN uv venv /opt/venv
+ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
+WORKDIR /srv
+COPY requirements.txt .
+RUN uv pip install -r requirements.txt
+COPY app.py .
+CMD ["python", "app.py"]
+"""
+    app = "import sys, greet, polite; print(sys.prefix, greet.__version__, polite.__version__)\n"
+    project.add("web", {"Dockerfile": dockerfile, "requirements.txt": "polite\ngreet<2\n", "app.py": app})
+    assert_built_sealed(project, "web")
+    assert len(project.install_steps("web")) == 2
+    assert project.locked("web") == {("uv", uv.version), ("polite", "0.5"), ("greet", "1.2")}
+    assert added(engine, project.image("web"), base) == project.locked("web")
+    assert output_of(project.image("web")) == "/opt/venv 1.2 0.5\n"
+
+
+def test_a_builder_pinned_by_digest_and_another_final_image(
+    project: UserProject, pinned: str, make_image: MakeImage, engine: Engine, base: str
+) -> None:
+    final = make_image(f"FROM {base}\nRUN echo final >/etc/kind\n")
+    dockerfile = f"""\
+FROM {pinned} AS builder
+WORKDIR /build
+COPY requirements.txt .
+RUN pip install --user --no-cache-dir -r requirements.txt
+
+FROM {final}
+COPY --from=builder /root/.local /root/.local
+CMD ["python3", "-c", "import polite; print(open('/etc/kind').read(), polite.__version__)"]
+"""
+    project.add("job", {"Dockerfile": dockerfile, "requirements.txt": "polite==0.5\n"})
+    assert engine.image_id(pinned) is None
+    assert_built_sealed(project, "job")
+    assert project.locked("job") == {("polite", "0.5"), ("greet", "2.0")}
+    assert added(engine, project.image("job"), base) == project.locked("job")
+    assert output_of(project.image("job")) == "final\n 0.5\n"
+
+
+def test_services_on_a_base_pinned_by_digest_share_it(
+    project: UserProject, pinned: str, engine: Engine, base: str
+) -> None:
+    dockerfile = f"FROM {pinned}\nCOPY requirements.txt .\n{PIP}"
+    project.add("one", {"Dockerfile": dockerfile, "requirements.txt": "bulk\n"})
+    project.add("two", {"Dockerfile": dockerfile, "requirements.txt": "bulk\nextra\n"})
+    ran = project.wheelcache("build")
+    assert ran.code == 0, ran.stderr
+    (shared,) = {row["shared_base"] for row in ran.services.values()}
+    assert shared is not None
+    assert size_above(engine, project.image("two"), shared) < 1_000_000
+    assert added(engine, project.image("two"), base) == project.locked("two")
+
+
+APT = """\
+COPY archive /srv/archive
+RUN rm -rf /etc/apt/sources.list.d/* && echo 'deb [trusted=yes] file:/srv/archive ./' >/etc/apt/sources.list
+"""
+
+
+def test_apt_get_and_then_another_user_who_installs_what_the_command_names(
+    project: UserProject, engine: Engine, base: str
+) -> None:
+    archive = make_archive("wheelcache-hello", "1.0", {"usr/bin/hello-of-apt": b"#!/bin/sh\necho hello\n"})
+    dockerfile = f"""\
+FROM {base}
+{APT}RUN apt-get update \\
+    && apt-get install -y --no-install-recommends wheelcache-hello \\
+    && rm -rf /var/lib/apt/lists/*
+RUN useradd --create-home app
+USER app
+WORKDIR /home/app
+RUN pip install --no-cache-dir greet==1.2 polite
+CMD hello-of-apt && python3 -c "import greet, os; print(greet.__version__, greet.__file__, os.getuid() != 0)"
+"""
+    files = {f"archive/{name}": data for name, data in archive.items()}
+    project.add("web", {"Dockerfile": dockerfile, **files})
+    assert_built_sealed(project, "web")
+    assert project.locked("web") == {("greet", "1.2"), ("polite", "0.5")}
+    assert added(engine, project.image("web"), base) == project.locked("web")
+    hello, line = output_of(project.image("web")).splitlines()
+    assert hello == "hello"
+    assert re.fullmatch(r"1\.2 /home/app/\.local/lib/.*/greet/__init__\.py True", line)
+
+
+def test_apt_get_and_pip_in_one_run(project: UserProject, engine: Engine, base: str) -> None:
+    archive = make_archive("wheelcache-hello", "1.0", {"usr/bin/hello-of-apt": b"#!/bin/sh\necho hello\n"})
+    dockerfile = f"""\
+FROM {base}
+{APT}RUN apt-get update && apt-get install -y wheelcache-hello && pip install --no-cache-dir greet==1.2
+"""
+    project.add("web", {"Dockerfile": dockerfile, **{f"archive/{name}": data for name, data in archive.items()}})
+    ran = project.wheelcache("build")
+    assert ran.code == 0, ran.stderr
+    (step,) = project.install_steps("web")
+    assert "--network=none" not in step, "apt-get needs its network; pip is held by no-index alone"
+    assert "target=/etc/pip.conf" in step
+    assert added(engine, project.image("web"), base) == project.locked("web") == {("greet", "1.2")}
+
+
+def test_a_requirement_from_version_control_is_built_online_or_refused(project: UserProject, base: str) -> None:
+    files = {
+        "Dockerfile": f"FROM {base}\nCOPY requirements.txt .\n{PIP}",
+        "requirements.txt": "greet\ntool @ git+https://git.example.org/tool.git@v1\n",
+    }
+    project.add("quiet", files)
+    project.add("strict", files, build="sealed")
+    project.add("plain", {"Dockerfile": f"FROM {base}\nRUN pip install --no-cache-dir extra\n"})
+    shown = project.wheelcache("build", "--dry-run")
+    assert shown.code == 0, shown.stderr
+    quiet, strict, plain = (shown.services[name] for name in ("quiet", "strict", "plain"))
+    assert (quiet["mode"], plain["mode"]) == ("online", "sealed")
+    assert "git+https://git.example.org/tool.git" in quiet["why_online"]
+    assert "--network=none" not in quiet["difference"]
+    assert "cannot be built sealed" in strict["refused"]
+
+    ran = project.wheelcache("build", "strict", "plain")
+    assert ran.code == 8
+    assert ran.states == {"strict": "failed", "plain": "built"}
+    failure = ran.services["strict"]["failure"]
+    assert failure["class"] == "refused"
+    assert "requirements.txt" in failure["message"]
+    assert "git+https://git.example.org/tool.git" in failure["message"]
+    assert 'build = "online"' in failure["hint"]
+
+
+def test_heavy_wheels_are_shared_where_the_matrix_says_so(
+    project: UserProject, make_image: MakeImage, engine: Engine, base: str
+) -> None:
+    other = make_image(f"FROM {base}\nRUN echo other >/etc/kind\n")
+    copy = "COPY requirements.txt .\n"
+    user = copy + "RUN pip install --user --no-cache-dir -r requirements.txt\n"
+    local = "COPY --from=builder /root/.local /root/.local\n"
+    dockerfiles = {
+        "system": f"FROM {base}\n{copy}{PIP}",
+        "staged": f"FROM {base} AS builder\n{copy}{PIP}FROM builder\nRUN echo final >/etc/kind\n",
+        "user": f"FROM {base} AS builder\n{user}FROM {base}\n{local}",
+        "venv": (
+            f"FROM {base}\n{copy}RUN python3 -m venv /opt/venv\nENV PATH=/opt/venv/bin:$PATH\n"
+            "RUN pip install --no-cache-dir -r requirements.txt\n"
+        ),
+        "mixed": f"FROM {base} AS builder\n{user}FROM {other}\n{local}",
+    }
+    for name, dockerfile in dockerfiles.items():
+        project.add(
+            name, {"Dockerfile": dockerfile, "requirements.txt": f"bulk\n{'extra' if name == 'user' else ''}\n"}
+        )
+    rows = assert_built_sealed(project, "user").services
+    shown = project.wheelcache("build", "--dry-run").services
+    assert {name: row["shared_wheels"] for name, row in shown.items()} == {
+        "system": [BULK.filename],
+        "staged": [BULK.filename],
+        "user": [BULK.filename],
+        "venv": [],
+        "mixed": [],
+    }
+    assert "virtual environment" in shown["venv"]["why_own"]
+    assert other in shown["mixed"]["why_own"]
+    (shared,) = {rows[name]["shared_base"] for name in ("system", "staged", "user")}
+    assert re.fullmatch(r"wheelcache/base:[0-9a-f]{32}", shared)
+    assert {rows[name]["shared_base"] for name in ("venv", "mixed")} == {None}
+    for name in ("system", "staged", "user"):
+        assert size_above(engine, project.image(name), shared) < 1_000_000, name
+    assert size_above(engine, project.image("venv"), base) > BULK.size
+    assert size_above(engine, project.image("mixed"), other) > BULK.size
+    for name in dockerfiles:
+        assert added(engine, project.image(name), base) >= project.locked(name), name
+        if name != "venv":
+            assert added(engine, project.image(name), base) == project.locked(name), name
+        program = "/opt/venv/bin/python" if name == "venv" else "python3"
+        look = "import bulk, greet; print(bulk.__version__, greet.__version__)"
+        assert output_of(project.image(name), program, "-c", look) == "1.0 2.0\n", name
+
+
+def test_heavy_wheels_are_not_shared_where_pip_would_not_find_them(
+    project: UserProject, engine: Engine, base: str
+) -> None:
+    top = f"FROM {base}\nCOPY requirements.txt .\n"
+    dockerfiles = {
+        "target": f"{top}RUN pip install --target /srv/lib -r requirements.txt\nENV PYTHONPATH=/srv/lib\n",
+        "forced": f"{top}RUN pip install --no-cache-dir --force-reinstall -r requirements.txt\n",
+        "wheels": (
+            f"FROM {base} AS builder\nCOPY requirements.txt .\nRUN pip wheel --wheel-dir /wheels -r requirements.txt\n"
+            f"FROM {base}\nCOPY --from=builder /wheels /wheels\n"
+            "RUN pip install --no-cache-dir --no-index --find-links /wheels bulk\n"
+        ),
+    }
+    for name, dockerfile in dockerfiles.items():
+        project.add(name, {"Dockerfile": dockerfile, "requirements.txt": "bulk\n"})
+    ran = project.wheelcache("build")
+    assert ran.code == 0, ran.stderr
+    for name in dockerfiles:
+        assert ran.services[name]["shared_base"] is None
+        assert [step for step in project.install_steps(name) if "--network=none" not in step] == []
+        assert added(engine, project.image(name), base) == project.locked(name) == {("bulk", "1.0"), ("greet", "2.0")}
+        assert output_of(project.image(name), "python3", "-c", "import bulk; print(bulk.__version__)") == "1.0\n"
+
+
+def test_context_folders_of_one_name_keep_their_own_files(project: UserProject, base: str) -> None:
+    for name in ("a", "b"):
+        files = {
+            "Dockerfile": f"FROM {base}\nRUN pip install --no-cache-dir extra\nCOPY app.py /srv/\n",
+            "app.py": f"print('{name}')\n",
+        }
+        project.add(name, files, context=f"{name}/app")
+        os.utime(project.root / name / "app" / "app.py", (1_700_000_000, 1_700_000_000))
+    ran = project.wheelcache("build")
+    assert ran.code == 0, ran.stderr
+    assert [output_of(project.image(name), "python3", "/srv/app.py") for name in ("a", "b")] == ["a\n", "b\n"]
+
+
+def test_an_image_in_which_a_later_step_changed_a_version_gets_no_tag(
+    project: UserProject, engine: Engine, base: str
+) -> None:
+    dockerfile = f"FROM {base}\nCOPY . /srv/\nRUN pip install --no-cache-dir greet==1.2 extra\n"
+    project.add("web", {"Dockerfile": dockerfile})
+    assert project.wheelcache("build").states == {"web": "built"}
+    before = engine.image_id(project.image("web"))
+
+    steps = {
+        r"greet: expected 1\.2, found 9\.9": (
+            "COPY greet-9.9.dist-info /tmp/info\n"
+            "RUN python3 -c \"import glob, shutil, importlib.metadata as m; d = m.distribution('greet')._path;"
+            " shutil.rmtree(d); shutil.move('/tmp/info', str(d).replace('1.2', '9.9'))\"\n"
+        ),
+        "missing: extra": 'RUN python3 -c "import shutil, importlib.metadata as m;'
+        " shutil.rmtree(m.distribution('extra')._path)\"\n",
+    }
+    project.write({"web/greet-9.9.dist-info/METADATA": "Metadata-Version: 2.1\nName: greet\nVersion: 9.9\n"})
+    for message, step in steps.items():
+        project.write({"web/Dockerfile": dockerfile + step})
+        ran = project.wheelcache("build")
+        assert ran.code == 8
+        failure = ran.services["web"]["failure"]
+        assert failure["class"] == "check"
+        assert re.search(message, failure["message"])
+        assert "wheelcache lock" in failure["hint"]
+        assert Path(failure["log"]).is_file()
+        assert engine.image_id(project.image("web")) == before
+
+
+def test_a_failed_step_shows_its_last_words(project: UserProject, engine: Engine, base: str) -> None:
+    step = "RUN echo https://someone:secret@example.org; echo the reason >&2; exit 3\n"
+    project.add("web", {"Dockerfile": f"FROM {base}\nRUN pip install --no-cache-dir extra\n{step}"})
+    ran = project.wheelcache("build")
+    assert ran.code == 8
+    failure = ran.services["web"]["failure"]
+    assert failure["message"].splitlines()[1:] == ["    https://example.org", "    the reason"]
+    assert "    the reason\n" in ran.stderr
+    assert engine.image_id(project.image("web")) is None
+
+
+def test_what_the_dockerfile_itself_uninstalls_is_not_missed(project: UserProject, engine: Engine, base: str) -> None:
+    project.add(
+        "web",
+        {"Dockerfile": f"FROM {base}\nRUN pip install --no-cache-dir polite greet==1.2\nRUN pip uninstall -y polite\n"},
+    )
+    ran = project.wheelcache("build")
+    assert ran.code == 0, ran.stderr
+    assert added(engine, project.image("web"), base) == {("greet", "1.2")}
+
+
+def test_an_interrupted_build_ends_its_step_in_the_engine(project: UserProject, base: str) -> None:
+    seconds = f"86399.{uuid.uuid4().int % 10**9:09}"
+    project.add(
+        "web", {"Dockerfile": f"FROM {base}\nRUN pip install --no-cache-dir extra\nRUN echo now; sleep {seconds}\n"}
+    )
+    process = project.start("build")
+    deadline = time.monotonic() + 60
+    while not is_running(base, seconds):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, project.logs("web")
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    ran = ended(process, timeout=30)
+    assert ran.code == 130
+    assert time.monotonic() - began < 15
+    assert ran.document["ok"] is False
+    assert ran.document["error"]["exit_code"] == 130
+    while is_running(base, seconds):
+        assert time.monotonic() - began < 20, "the step goes on"
+
+
+def is_running(base: str, argument: str) -> bool:
+    """True while a process of the engine's machine has *argument*."""
+    look = f"""
+import pathlib
+
+def words(path):
+    try:
+        return path.read_bytes().split(bytes(1))
+    except OSError:
+        return []
+
+commands = map(words, pathlib.Path("/proc").glob("[0-9]*/cmdline"))
+print(any(found[:2] == [b"sleep", b"{argument}"] for found in commands))
+"""
+    argv = ["docker", "run", "--rm", "--network=none", "--pid=host", "--entrypoint=python3", base, "-c", look]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout == "True\n"
+
+
+def test_a_change_costs_what_has_changed(project: UserProject, index: Server) -> None:
+    dockerfile = "FROM python:3.11-slim\nCOPY requirements.txt .\n" + PIP + "COPY app.py /srv/\n"
+    for name in ("one", "two"):
+        files = {"Dockerfile": dockerfile, "requirements.txt": "bulk\n", "app.py": "print(1)\n"}
+        project.add(name, files)
+    first = project.wheelcache("build")
+    assert first.states == {"one": "built", "two": "built"}
+    assert sum(row["bytes_sent"] for row in first.services.values()) > BULK.size
+    assert first.services["two"]["bytes_sent"] < 100_000
+    already = [ask.path for ask in index.asked() if not is_of_resolver(ask)]
+
+    project.write({"one/app.py": "print(2)\n"})
+    logs = project.logs("one")
+    second = project.wheelcache("build")
+    assert second.states == {"one": "built", "two": "unchanged"}
+    assert "pip install" in (new := project.logs("one").removeprefix(logs))
+    assert pip_was_cached(new)
+    assert output_of(project.image("one"), "python3", "/srv/app.py") == "2\n"
+    assert [ask.path for ask in index.asked() if not is_of_resolver(ask)] == already
+
+    project.write({"one/requirements.txt": "bulk\nextra\n"})
+    third = project.wheelcache("build")
+    assert third.code == 0, third.stderr
+    assert {name: row["state"] for name, row in third.wheels.items()} == {
+        "bulk": "cached",
+        "greet": "cached",
+        "extra": "downloaded",
+    }
+    assert third.states == {"one": "built", "two": "unchanged"}
+    assert third.services["one"]["bytes_sent"] < 100_000
+    assert third.services["one"]["shared_base"] == first.services["one"]["shared_base"]
+    fetched = [ask.path for ask in index.asked() if not is_of_resolver(ask)][len(already) :]
+    assert [path for path in fetched if path.endswith(".whl")] == [f"/simple-files/{EXTRA.filename}"]
+    assert project.locked("one") == {("bulk", "1.0"), ("greet", "2.0"), ("extra", "3.1")}
+
+
+def pip_was_cached(log: str) -> bool:
+    (number,) = set(re.findall(r"^(#\d+) .*\bRUN .*pip install", log, re.MULTILINE))
+    return f"\n{number} CACHED\n" in log
+
+
+def is_of_resolver(request: Request) -> bool:
+    """True for uv, which reads the metadata in wheels where an index offers no other."""
+    return request.headers.get("user-agent", "").startswith("uv/")
