@@ -259,4 +259,4 @@ def lockfile_name(service: str) -> str:
 
 
 def _again(path: Path) -> str:
-    return f"make it anew with wheelcache lock, or restore {path.name} from version control"
+    return f"restore {path.name} from version control, or remove it and run wheelcache lock"

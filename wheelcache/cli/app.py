@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -18,7 +19,7 @@ import click
 
 from wheelcache import __version__
 from wheelcache.cli.session import Session
-from wheelcache.errors import ExitCode, Interrupted, UsageError, WheelcacheError
+from wheelcache.errors import ExitCode, Interrupted, StoreFullError, UsageError, WheelcacheError
 
 _COMMANDS: Final = {
     "lock": "Resolve what each service installs into its lockfile.",
@@ -38,6 +39,8 @@ class _PathType(click.Path):
             self.fail("expected a path, found nothing", param, ctx)
         return super().convert(value, param, ctx)
 
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 _PATH: Final = _PathType(path_type=Path)
 
@@ -110,6 +113,7 @@ def app() -> None:
 def run(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code; nothing but a defect of ours shows a traceback."""
     session = Session(json="--json" in arguments)
+    _open_missing_streams()
     try:
         with _signals(session):
             failure = _attempt(arguments, session)
@@ -123,14 +127,43 @@ def run(arguments: list[str]) -> int:
         return int(ExitCode.DONE)
     except click.exceptions.Exit as done:
         return done.exit_code
+    except OSError as error:
+        return _full(error, session) if error.errno in _FULL else _defect(session)
     except Exception:  # noqa: BLE001 - the outermost frame: whatever arrives here is a defect of ours
-        session.resources.close()
-        traceback.print_exc()
-        sys.stderr.write("error: this is a defect of wheelcache; please report it with the lines above\n")
-        if session.json:
-            error = {"kind": "defect", "message": "a defect of wheelcache", "hint": "report it", "exit_code": 1}
-            sys.stdout.write(json.dumps({"command": session.command, "ok": False, "error": error}) + "\n")
-        return int(ExitCode.DEFECT)
+        return _defect(session)
+
+
+def _open_missing_streams() -> None:
+    """Gives a process that was started without stdout or stderr (`>&-`) something to write to."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open as long as the process is
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+
+
+def _defect(session: Session) -> int:
+    """Reports the exception being handled, with its traceback."""
+    session.resources.close()
+    traceback.print_exc()
+    sys.stderr.write("error: this is a defect of wheelcache; please report it with the lines above\n")
+    if session.json:
+        error = {"kind": "defect", "message": "a defect of wheelcache", "hint": "report it", "exit_code": 1}
+        sys.stdout.write(json.dumps({"command": session.command, "ok": False, "error": error}) + "\n")
+    return int(ExitCode.DEFECT)
+
+
+def _full(error: OSError, session: Session) -> int:
+    """Reports a disk with no room for what is not the store's: our output, or a temporary file."""
+    where = error.filename or "output or a temporary file"
+    failure = StoreFullError(
+        f"{where}: cannot be written: {error.strerror}", hint="free some space there, or set TMPDIR"
+    )
+    with suppress(OSError):
+        session.report(failure)
+    with suppress(OSError):
+        # What stands in its buffer can never be written, and must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return int(failure.exit_code)
 
 
 def _attempt(arguments: list[str], session: Session) -> WheelcacheError | click.ClickException | None:

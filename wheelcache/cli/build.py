@@ -13,7 +13,7 @@ from wheelcache.cli.app import global_options
 from wheelcache.cli.lockfiles import from_services
 from wheelcache.cli.options import compose_options, with_flags
 from wheelcache.cli.services import Yard, open_yard
-from wheelcache.cli.session import Session
+from wheelcache.cli.session import Session, describe_wheels
 from wheelcache.cli.sync import sync_locked
 from wheelcache.config import Project
 from wheelcache.errors import LockError
@@ -101,8 +101,10 @@ def _show(session: Session, wanted: Sequence[Prepared]) -> None:
             session.say(f"{each.name}: refused: {each.refusal.message}\n  {each.refusal.hint}")
         else:
             online = f" ({each.why_online})" if each.why_online else ""
-            what = f"shares {len(shared)} heavy wheels with {_others(each)}" if shared else f"own copy: {each.why_own}"
-            session.say(f"{each.name}: {each.mode}{online}; {what}; mounts {len(each.own_wheels)} wheels")
+            what = (
+                f"shares {describe_wheels(len(shared))} with {_others(each)}" if shared else f"own copy: {each.why_own}"
+            )
+            session.say(f"{each.name}: {each.mode}{online}; {what}; mounts {describe_wheels(len(each.own_wheels))}")
         diff = difference(each.reading, copy)
         session.say(diff)
         session.document["services"].append(

@@ -11,7 +11,7 @@ import click
 from wheelcache.cli.app import global_options
 from wheelcache.cli.lockfiles import Locked, read_locked
 from wheelcache.cli.options import compose_options, target_options, with_flags
-from wheelcache.cli.session import Session, describe_bytes, make_locker
+from wheelcache.cli.session import Session, describe_bytes, describe_wheels, make_locker
 from wheelcache.config import Project
 from wheelcache.errors import StaleLockError, UsageError
 
@@ -59,11 +59,9 @@ def command(
         for each in locked
     ]
     for each in locked:
-        size = describe_bytes(sum(wheel.size or 0 for wheel in each.wheels))
+        wheels, size = describe_wheels(len(each.wheels)), describe_bytes(sum(wheel.size or 0 for wheel in each.wheels))
         why = f" ({each.reason})" if each.reason else ""
-        session.say(
-            f"{', '.join(each.services)}: {each.state}{why}: {each.path.name}, {len(each.wheels)} wheels, {size}"
-        )
+        session.say(f"{', '.join(each.services)}: {each.state}{why}: {each.path.name}, {wheels}, {size}")
     stale = [each for each in locked if each.state == "stale"]
     if stale:
         raise StaleLockError(

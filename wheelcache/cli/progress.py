@@ -107,7 +107,7 @@ class _Console:
             case WheelFinished(filename=name, state=state, error=error):
                 screen.finish(name)
                 if error and self._verbosity >= 0:
-                    screen.line(f"{name}: {state}: {error}")
+                    screen.line(f"{name}: {state}: {_without(name, error)}")
             case Waiting(filename=name, seconds=seconds, reason=reason):
                 if self._verbosity >= 0:
                     screen.line(f"{name}: waiting {seconds:.0f} s: {reason}")
@@ -126,6 +126,11 @@ class _Console:
                     screen.line(f"{name}: {state}, {seconds:.1f} s")
             case _:
                 pass
+
+
+def _without(name: str, error: str) -> str:
+    """Returns an error's first line without the name before it; the run's own error says the rest."""
+    return error.partition("\n")[0].removeprefix(f"{name}: ")
 
 
 class _Lines:

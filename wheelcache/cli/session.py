@@ -112,6 +112,10 @@ class Session:
     def report(self, failure: WheelcacheError | None) -> None:
         """Ends the run's output: the JSON document on stdout, or the error on stderr."""
         self.resources.close()
+        if failure is not None:
+            sys.stdout.flush()  # what was done, before why it ended
+            hint = f"\nhint: {failure.hint}" if failure.hint else ""
+            sys.stderr.write(f"error: {failure.message}{hint}\n")
         if self.json:
             document = {"command": self.command, **self.document, "ok": failure is None}
             if failure is not None:
@@ -122,9 +126,6 @@ class Session:
                     "exit_code": int(failure.exit_code),
                 }
             sys.stdout.write(json.dumps(document, indent=2) + "\n")
-        if failure is not None:
-            hint = f"\nhint: {failure.hint}" if failure.hint else ""
-            sys.stderr.write(f"error: {failure.message}{hint}\n")
         sys.stdout.flush()
 
 
@@ -150,6 +151,11 @@ def make_locker(session: Session, project: Project) -> Locker:
         stop=session.stop,
     )
     return Locker(resolver=resolver, transport=lambda: open_transport(project), emit=session.emit)
+
+
+def describe_wheels(count: int) -> str:
+    """Returns `1 wheel`, `2 wheels`."""
+    return f"{count} wheel" if count == 1 else f"{count} wheels"
 
 
 def describe_bytes(count: float) -> str:

@@ -12,7 +12,7 @@ import click
 from wheelcache.cli.app import global_options
 from wheelcache.cli.lockfiles import Locked, from_services, read_locked, split_arguments, standing_lockfiles
 from wheelcache.cli.options import compose_options, download_options, target_options, with_flags
-from wheelcache.cli.session import Session, describe_bytes, open_transport
+from wheelcache.cli.session import Session, describe_bytes, describe_wheels, open_transport
 from wheelcache.config import Project
 from wheelcache.errors import ExitCode, IntegrityError, NetworkError, StoreError, WheelcacheError
 from wheelcache.lock import LockedWheel
@@ -159,7 +159,7 @@ def show_plan(session: Session, locked: Sequence[Locked]) -> None:
     missing = [row for row in rows if row["state"] == "missing"]
     to_go = sum(int(str(row["size"] or 0)) for row in missing)
     session.document.update({"wheels": rows, "bytes_fetched": 0, "seconds": 0.0, "dry_run": True})
-    session.say(f"{len(missing)} of {len(rows)} wheels are missing: {describe_bytes(to_go)} to fetch")
+    session.say(f"{len(missing)} of {describe_wheels(len(rows))} missing: {describe_bytes(to_go)} to fetch")
 
 
 def _distinct(locked: Sequence[Locked]) -> list[LockedWheel]:
@@ -199,6 +199,6 @@ def _report(session: Session, results: Sequence[WheelResult], locked: Sequence[L
     total = sum(result.wheel.size or 0 for result in results)
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
     session.say(
-        f"{len(results)} wheels, {describe_bytes(total)}: {states or 'nothing to do'}; "
+        f"{describe_wheels(len(results))}, {describe_bytes(total)}: {states or 'nothing to do'}; "
         f"{describe_bytes(fetched)} fetched in {seconds:.1f} s"
     )

@@ -9,7 +9,7 @@ import click
 from wheelcache.cli.app import global_options
 from wheelcache.cli.lockfiles import read_locked, split_arguments, standing_lockfiles
 from wheelcache.cli.options import target_options, with_flags
-from wheelcache.cli.session import Session, describe_bytes
+from wheelcache.cli.session import Session, describe_bytes, describe_wheels
 from wheelcache.errors import UsageError
 
 
@@ -53,7 +53,7 @@ def command(
     session.document.update(
         {"folder": str(folder), "wheels": count, "bytes": size, "requirements": dict(written.requirements)}
     )
-    session.say(f"{folder}: {count} wheels, {describe_bytes(size)}")
+    session.say(f"{folder}: {describe_wheels(count)}, {describe_bytes(size)}")
 
 
 def _name(path: Path) -> str:
