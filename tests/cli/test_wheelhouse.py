@@ -1,0 +1,111 @@
+"""`wheelcache wheelhouse` and `wheelcache status` as people run them."""
+
+from __future__ import annotations
+
+from support.program import BETA, BIG, GAMMA
+from support.server import Serve
+
+
+def test_a_wheelhouse_holds_the_locked_wheels_and_requirements_with_hashes(project):
+    assert project("sync").code == 0
+    project("wheelhouse", "wheels", "two").shows("""\
+exit 0
+-- stdout
+wheels: 2 wheels, 301 kB
+""")
+    names = {file.name for file in (project.cwd / "wheels").iterdir()}
+    assert names == {BETA.filename, GAMMA.filename, "requirements.two.txt", ".wheelcache.json"}
+    assert (project.cwd / "wheels" / "requirements.two.txt").read_text() == (
+        f"beta==1.0 --hash={BETA.digest}\ngamma==1.0 --hash={GAMMA.digest}\n"
+    )
+
+
+def test_a_wheelhouse_as_json(project):
+    assert project("sync").code == 0
+    ran = project("wheelhouse", "wheels", "--json")
+    assert ran.code == 0
+    assert ran.document == {
+        "command": "wheelhouse",
+        "ok": True,
+        "folder": "wheels",
+        "wheels": 3,
+        "bytes": ran.document["bytes"],
+        "requirements": {"one": "requirements.one.txt", "two": "requirements.two.txt"},
+    }
+
+
+def test_a_folder_with_files_of_others_is_refused_and_left_alone(project):
+    assert project("sync").code == 0
+    kept = project.write("wheels/notes.txt", "mine")
+    project("wheelhouse", "wheels").shows("""\
+exit 2
+-- stderr
+error: wheels: expected an empty folder or a wheelhouse of ours, found notes.txt
+hint: name another folder, or remove what is not ours
+""")
+    assert [file.name for file in kept.parent.iterdir()] == ["notes.txt"]
+
+
+def test_a_wheelhouse_before_a_sync(project):
+    project("wheelhouse", "wheels").shows("""\
+exit 2
+-- stderr
+error: the store lacks 3 of the locked wheels: alpha-2.0-py3-none-any.whl, beta-1.0-py3-none-any.whl, gamma-1.0-py3-none-any.whl
+hint: run wheelcache sync with the same arguments first
+""")  # noqa: E501
+    assert not (project.cwd / "wheels").exists()
+
+
+def test_status_tells_present_partial_and_missing(project, server):
+    project("status").shows("""\
+exit 0
+-- stdout
+store: [HOME]/cache
+one: 301 kB to go (0 present, 0 partial, 2 missing, 301 kB in all)  pylock.one.toml
+two: 301 kB to go (0 present, 0 partial, 2 missing, 301 kB in all)  pylock.two.toml
+""")
+    server.script(f"/simple-files/{GAMMA.filename}", Serve(rate=100_000))
+    assert project("sync", "one", "--deadline", "1").code == 4
+    ran = project("status", "one", "--json")
+    assert ran.code == 0
+    [row] = ran.document["lockfiles"]
+    assert (row["present"], row["partial"], row["missing"]) == (1, 1, 0)
+    assert 0 < row["bytes_to_go"] < GAMMA.size
+    assert project("sync", "one").code == 0
+    project("status", "one").shows("""\
+exit 0
+-- stdout
+store: [HOME]/cache
+one: complete (2 present, 0 partial, 0 missing, 301 kB in all)  pylock.one.toml
+""")
+
+
+def test_status_of_a_service_without_a_lockfile(project):
+    project("status", "three").shows("""\
+exit 2
+-- stderr
+error: three: expected its lockfile pylock.three.toml in [HOME]/project, found none
+hint: run wheelcache lock three
+""")
+
+
+def test_status_of_one_service_does_not_read_the_lockfiles_of_others(project):
+    project.write("pylock.two.toml", "damaged")
+    assert project("status", "one").code == 0
+    assert project("status").code == 3
+
+
+def test_status_without_any_lockfile(run):
+    run("status").shows("""\
+exit 2
+-- stderr
+error: [HOME]/project: expected lockfiles (pylock.*.toml), found none
+hint: run wheelcache lock, or name a lockfile
+""")
+
+
+def test_status_needs_no_network(big, server):
+    asked = len(server.requests)
+    assert big("status").code == 0
+    assert len(server.requests) == asked
+    assert not big.holds(BIG.digest)
