@@ -69,7 +69,7 @@ def rewrite_dockerfile(
         wheels_context: the named context (an image) that holds the wheels.
         source_of: the folder in that context for an install; those of one RUN must agree.
         sealed: True to give these RUNs no network, unless they need it for something else.
-        secret_ids: of pip's and uv's configuration files.
+        secret_ids: of pip's and uv's configuration files in an online build.
         offline: True to take the network from these RUNs even if something else in them wants it.
         drop_syntax: True to leave the `# syntax=` line out, where the frontend it names cannot be had.
 
@@ -100,8 +100,12 @@ def rewrite_dockerfile(
             raise ValueError(msg)
         mount = f"--mount=type=bind,from={wheels_context},source={sources.pop()},target={WHEELS}"
         tools = [tool for tool in ("pip", "uv") if any(each.tool == tool for each in group)]
-        secrets = [_secret(tool, secret_ids) for tool in tools if not mounts_configuration(tool, instruction)]
-        words = "".join(f" {word}" for word in (*network, mount, *secrets))
+        configurations = [
+            _from_wheels(tool, wheels_context) if sealed or offline else _secret(tool, secret_ids)
+            for tool in tools
+            if not mounts_configuration(tool, instruction)
+        ]
+        words = "".join(f" {word}" for word in (*network, mount, *configurations))
         insertions.append(
             Insertion(
                 instruction=index,
@@ -127,8 +131,21 @@ def mounts_wheels(instruction: Instruction) -> bool:
     return any(target.rstrip("/") == WHEELS for target in targets)
 
 
+def _from_wheels(tool: str, wheels_context: str) -> str:
+    """Returns the mount of a sealed build's configuration, which lies beside its wheels.
+
+    It holds no secret and no timeout that matters; and a secret would make BuildKit read through the whole file system
+    of the step's image first, 20 s for one with torch in it (BuildKit 0.13).
+    """
+    target = PIP_CONF if tool == "pip" else UV_TOML
+    return f"--mount=type=bind,from={wheels_context},source={target},target={target}"
+
+
 def _secret(tool: str, ids: tuple[str, str]) -> str:
-    """Returns the mount of a configuration file; without `mode` a user other than root would silently lack it."""
+    """Returns the mount of an online build's configuration, which may hold an index's credentials.
+
+    Without `mode` a user other than root would silently lack it.
+    """
     identity, target = (ids[0], PIP_CONF) if tool == "pip" else (ids[1], UV_TOML)
     return f"--mount=type=secret,id={identity},target={target},required=true,mode=0444"
 

@@ -12,20 +12,25 @@ from builders.attempt import Builder
 from builders.commands import BuildRequest
 from builders.engine import Engine
 from builders.errors import BuildError
+from builders.pipconf import PIP_CONF, UV_TOML, pip_conf, uv_toml
 from wheelcache.digest import digest_of_json, hex_of
 from wheelcache.lock import LockedWheel
 from wheelcache.store import Store
 
 REPOSITORY: Final = "wheelcache/wheels"
+FOLDER: Final = "/wheels"
 CONSTRAINTS: Final = "constraints.txt"
 
-_FORM: Final = 1
+_TIMEOUT: Final = 15.0
+"""pip's own default, in seconds; nothing is waited for where no index is asked."""
+
+_FORM: Final = 2
 """Part of every key: raised when an image of the same wheels is to be laid out differently."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WheelImage:
-    """An image that holds nothing but wheels and their constraints, all at its root.
+    """An image that holds wheels and their constraints in `/wheels`, and pip's and uv's configurations for them.
 
     Attributes:
         ref: its reference; the tag stands for the content.
@@ -65,8 +70,12 @@ def ensure_wheel_image(
         return WheelImage(ref=ref)
     view = store.view(
         key,
-        [(PurePosixPath(wheel.filename), wheel) for wheel in wheels],
-        {PurePosixPath(CONSTRAINTS): "".join(f"{line}\n" for line in lines)},
+        [(_below(f"{FOLDER}/{wheel.filename}"), wheel) for wheel in wheels],
+        {
+            _below(f"{FOLDER}/{CONSTRAINTS}"): "".join(f"{line}\n" for line in lines),
+            _below(PIP_CONF): pip_conf(sealed=True, timeout=_TIMEOUT),
+            _below(UV_TOML): uv_toml(sealed=True, constraints=lines),
+        },
     )
     with tempfile.TemporaryDirectory(prefix="wheelcache-wheels-") as scratch:
         dockerfile = Path(scratch) / "Dockerfile"
@@ -85,3 +94,8 @@ def ensure_wheel_image(
             fault=outcome.failure.fault,
         )
     return WheelImage(ref=ref, sent=outcome.sent, seconds=outcome.seconds)
+
+
+def _below(path: str) -> PurePosixPath:
+    """Returns an absolute path in the image as one below the folder that it is made from."""
+    return PurePosixPath(path.lstrip("/"))

@@ -15,6 +15,7 @@ from builders.dockerfile import Dockerfile
 from builders.pipconf import pip_conf, uv_toml
 from builders.reading import Reading
 from builders.rewrite import Rewritten, rewrite_dockerfile
+from builders.wheelimage import FOLDER
 from wheelcache.config import BuildMode, IndexConfig
 from wheelcache.lock import LockedWheel
 
@@ -64,7 +65,7 @@ def rewritten(reading: Reading, *, mode: BuildMode, offline: bool) -> Rewritten:
         reading.dockerfile,
         reading.installs,
         wheels_context=WHEELS_CONTEXT,
-        source_of=lambda _install: "/",
+        source_of=lambda _install: FOLDER,
         sealed=mode == "sealed",
         offline=offline,
         drop_syntax=mode == "sealed" and _needs_no_frontend(reading.dockerfile),
@@ -126,26 +127,28 @@ def constraints_of(wheels: Sequence[LockedWheel]) -> tuple[str, ...]:
 
 
 def _configurations(folder: Path, dressing: Dressing, attempt: int) -> dict[str, Path]:
-    sealed = dressing.mode == "sealed" or dressing.offline
+    """Writes the secrets of an online build; a sealed one finds its configuration beside its wheels."""
+    if dressing.mode == "sealed" or dressing.offline:
+        return {}
     first = dressing.indexes[0].url if dressing.indexes else ""
     others = [index.url for index in dressing.indexes[1:]]
     texts = {
         "wheelcache-pip": pip_conf(
-            sealed=sealed,
+            sealed=False,
             timeout=dressing.pip_timeout * 2 ** (attempt - 1),
             retries=dressing.pip_retries,
             index_url=first,
             extra_index_urls=others,
         ),
         "wheelcache-uv": uv_toml(
-            sealed=sealed, constraints=dressing.constraints, index_url=first, extra_index_urls=others
+            sealed=False, constraints=dressing.constraints, index_url=first, extra_index_urls=others
         ),
     }
     paths = {}
     for name, text in texts.items():
         paths[name] = folder / name
+        paths[name].touch(mode=0o600)
         paths[name].write_text(text, encoding="utf-8")
-        paths[name].chmod(0o600)
     return paths
 
 

@@ -14,8 +14,10 @@ from builders.rewrite import Rewritten, rewrite_dockerfile
 
 SAMPLES = sorted((Path(__file__).parent / "dockerfiles").glob("*.Dockerfile"))
 WHEELS = "--mount=type=bind,from=wheelcache-wheels,source=/svc,target=/wheelcache"
-PIP = "--mount=type=secret,id=wheelcache-pip,target=/etc/pip.conf,required=true,mode=0444"
-UV = "--mount=type=secret,id=wheelcache-uv,target=/etc/uv/uv.toml,required=true,mode=0444"
+PIP = "--mount=type=bind,from=wheelcache-wheels,source=/etc/pip.conf,target=/etc/pip.conf"
+UV = "--mount=type=bind,from=wheelcache-wheels,source=/etc/uv/uv.toml,target=/etc/uv/uv.toml"
+PIP_SECRET = "--mount=type=secret,id=wheelcache-pip,target=/etc/pip.conf,required=true,mode=0444"
+UV_SECRET = "--mount=type=secret,id=wheelcache-uv,target=/etc/uv/uv.toml,required=true,mode=0444"
 
 
 def rewrite(text: str, **options) -> Rewritten:
@@ -61,7 +63,12 @@ def test_a_run_of_both_tools_gets_both_configurations():
 def test_the_network_stays_where_the_run_needs_it_or_the_user_chose_one_or_the_build_is_online():
     assert f"RUN {WHEELS} {PIP} apt-get" in rewrite("FROM a\nRUN apt-get update && pip install x\n").text
     assert f"RUN {WHEELS} {PIP} --network=host" in rewrite("FROM a\nRUN --network=host pip install x\n").text
-    assert f"RUN {WHEELS} {PIP} pip" in rewrite("FROM a\nRUN pip install x\n", sealed=False).text
+    assert f"RUN {WHEELS} {PIP_SECRET} pip" in rewrite("FROM a\nRUN pip install x\n", sealed=False).text
+
+
+def test_the_configuration_of_an_online_build_is_a_secret_since_it_may_hold_credentials():
+    text = rewrite("FROM a\nRUN pip install uv && uv pip install --system x\n", sealed=False).text
+    assert text == f"FROM a\nRUN {WHEELS} {PIP_SECRET} {UV_SECRET} pip install uv && uv pip install --system x\n"
 
 
 def test_offline_takes_the_network_even_from_a_run_that_wants_it():
@@ -83,6 +90,7 @@ def test_a_run_that_mounts_the_wheels_itself_stays_as_it_is():
 def test_a_configuration_that_the_user_mounts_is_not_mounted_twice():
     text = "FROM a\nRUN --mount=type=secret,id=mine,target=/etc/pip.conf pip install x\n"
     assert PIP not in rewrite(text).text
+    assert PIP_SECRET not in rewrite(text, sealed=False).text
 
 
 def test_words_go_after_a_keyword_whose_arguments_begin_on_the_next_line():
@@ -139,9 +147,10 @@ RUN pip install --user four && pip freeze --user
         (wheels / "svc" / wheel.filename).write_bytes(wheel.data)
     (wheels / "svc" / "constraints.txt").write_text("".join(f"{name}==1.0\n" for name in names))
     (tmp_path / "Dockerfile").write_text(rewrite(text).text)
-    (tmp_path / "pip.conf").write_text(pip_conf(sealed=True, timeout=5))
+    (wheels / "etc").mkdir()
+    (wheels / "etc" / "pip.conf").write_text(pip_conf(sealed=True, timeout=5))
     command = ["docker", "buildx", "build", "--progress=plain", "--no-cache", "--output=type=cacheonly"]
-    command += ["-f", tmp_path / "Dockerfile", "--secret", f"id=wheelcache-pip,src={tmp_path}/pip.conf"]
+    command += ["-f", tmp_path / "Dockerfile"]
     command += [f"--build-context=wheelcache-wheels={wheels}", context]
     run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr

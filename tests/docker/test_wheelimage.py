@@ -37,9 +37,12 @@ def test_wheels_are_sent_once_and_are_there_under_their_own_names(
     constraints = ["torch==2.8.0", "demo-one==1.0"]
     first = ensure(wheels, constraints)
     assert first.sent > 0
-    assert dict(engine.files(first.ref, wanted=lambda path: not path.startswith((".dockerenv", "etc/", "dev/")))) == {
-        **{wheel.filename: wheel.data for wheel in made},
-        "constraints.txt": b"demo-one==1.0\ntorch==2.8.0\n",
+    files = dict(engine.files(first.ref, wanted=lambda path: path.startswith(("wheels/", "etc/pip", "etc/uv"))))
+    assert files.pop("etc/pip.conf").count(b"no-index = true") == 1
+    assert b'"demo-one==1.0", "torch==2.8.0"' in files.pop("etc/uv/uv.toml")
+    assert files == {
+        **{f"wheels/{wheel.filename}": wheel.data for wheel in made},
+        "wheels/constraints.txt": b"demo-one==1.0\ntorch==2.8.0\n",
     }
     again = ensure(wheels[::-1], constraints[::-1])
     assert (again.ref, again.sent) == (first.ref, 0)
@@ -51,7 +54,7 @@ def test_wheels_of_one_name_and_other_bytes_are_another_image(
     made = [make_wheel("demo", size=50_000, seed=seed) for seed in ("a", "b")]
     refs = [ensure([stored(wheel)], []).ref for wheel in made]
     contents = [dict(engine.files(ref, wanted=lambda path: path.endswith(".whl"))) for ref in refs]
-    assert contents == [{wheel.filename: wheel.data} for wheel in made]
+    assert contents == [{f"wheels/{wheel.filename}": wheel.data} for wheel in made]
 
 
 def test_a_wheel_that_is_not_in_the_store_is_an_error(engine: Engine, store: Store, builder: Builder) -> None:
