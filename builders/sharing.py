@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from posixpath import normpath
 from typing import Final, Literal
 
+from builders.contextfiles import copies_of
 from builders.dockerfile import Stages, from_words
 from builders.installs import Install
 from builders.prefix import brings_its_own_python, brings_python
@@ -16,6 +18,9 @@ _WHY_OWN: Final = {
     "wheel": "it makes or fetches wheels instead of installing them",
     "venv": "a virtual environment does not see the base image's packages",
 }
+
+_SYSTEM_PACKAGES: Final = re.compile(r"^/(usr(/local)?(/lib(/python[\d.]+(/(site|dist)-packages)?)?)?)?$")
+"""The folder of the packages that the image's own Python sees, and the folders around it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,17 +86,22 @@ def _reason_own(stages: Stages, install: Install, base: str) -> str:
 
 
 def _is_copied(stages: Stages, install: Install) -> bool:
-    """True when a stage outside the install's chain copies the system's packages out of it: torch would come twice."""
-    if install.destination != "system" or install.stage in stages.chain(stages.final):
+    """True when a stage outside the install's chain copies the system's packages out of it: torch would come twice.
+
+    That goes for installs into other places too: the shared base has put the heavy wheels among the system's packages.
+    """
+    if install.stage in stages.chain(stages.final):
         return False
     for index in stages.needed():
         for step in stages.stages[index].steps:
-            origin = stages.find(next(from_words(step), ""))
-            copies = step.instruction.keyword == "COPY" and origin is not None
-            if copies and install.stage in stages.chain(origin or 0):
-                sources = step.instruction.body.split()[:-1]
-                if any(re.search(r"(site|dist)-packages|^/usr(/local)?(/lib(/python[\d.]+)?)?/?$", s) for s in sources):
-                    return True
+            origin = stages.find(next(from_words(step), "")) if step.instruction.keyword == "COPY" else None
+            if origin is None or install.stage not in stages.chain(origin):
+                continue
+            sources = [normpath(f"/{copied.source}") for copied in copies_of(step)]
+            if any(_SYSTEM_PACKAGES.search(source) for source in sources):
+                return True
+            if install.destination == "system" and any("-packages" in source for source in sources):
+                return True
     return False
 
 

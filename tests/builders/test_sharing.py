@@ -22,6 +22,7 @@ def verdict(text: str) -> Sharing:
         f"FROM {BASE}\nRUN uv pip install --system x\n",
         f"FROM {BASE} AS b\nRUN pip install --user x\nFROM {BASE}\nCOPY --from=b /root/.local /root/.local\n",
         f"FROM {BASE} AS b\nRUN pip install --prefix=/i x\nFROM {BASE}\nCOPY --from=b /i /usr/local\n",
+        f"FROM {BASE} AS b\nRUN pip install --user x\nFROM {BASE}\nCOPY --from=b /root/.local/lib/site-packages /l\n",
         f"FROM {BASE} AS base\nFROM base AS b\nRUN pip install --user x\nFROM base\nCOPY --from=b /root/.local /r\n",
         f"FROM {BASE}\nRUN python -m venv --system-site-packages /v && /v/bin/pip install x\n",
         f"FROM {BASE}\nRUN apt-get update && apt-get install -y gcc python3-dev && pip install x\n",
@@ -69,6 +70,14 @@ def test_installs_that_see_the_base_and_end_up_on_it_share_it(text):
         ),
         (
             f"FROM {BASE} AS b\nRUN pip install x\nFROM {BASE}\nCOPY --from=b /usr/local/lib /usr/local/lib\n",
+            "line 2: the packages it installs are copied into the final stage",
+        ),
+        (
+            f'FROM {BASE} AS b\nRUN pip install --prefix=/usr x\nFROM {BASE}\nCOPY --from=b ["/usr", "/usr"]\n',
+            "line 2: the packages it installs are copied into the final stage",
+        ),
+        (
+            f"FROM {BASE} AS b\nRUN pip install --user x\nFROM {BASE}\nCOPY --from=b / /\n",
             "line 2: the packages it installs are copied into the final stage",
         ),
         (
