@@ -166,8 +166,12 @@ def _build_image(
             lambda attempt: lay_out(Path(scratch), dressing, attempt=attempt),
             has_network=lambda step: "--network=none" not in step and not workshop.offline,
         )
-    failure = _failure(outcome) or _unconsumed(overrides, outcome) or _unlike(prepared, outcome, workshop)
-    state: ServiceState = "failed" if failure else "unchanged" if outcome.image_id == before else "built"
+    # An image gets its tag only once it is checked, and its id covers the label that names what is locked.
+    is_checked = outcome.image_id == before
+    failure = _failure(outcome) or _unconsumed(overrides, outcome)
+    if failure is None and not is_checked:
+        failure = _unlike(prepared, outcome, workshop)
+    state: ServiceState = "failed" if failure else "unchanged" if is_checked else "built"
     if failure is None:
         for ref in service.images:
             engine.tag(outcome.image_id, ref)
