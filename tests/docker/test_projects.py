@@ -469,8 +469,8 @@ print(any(found[:2] == [b"sleep", b"{argument}"] for found in commands))
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout == "True\n"
 
 
-def test_a_change_costs_what_has_changed(project: UserProject, index: Server) -> None:
-    dockerfile = "FROM python:3.11-slim\nCOPY requirements.txt .\n" + PIP + "COPY app.py /srv/\n"
+def test_a_change_costs_what_has_changed(project: UserProject, index: Server, base: str) -> None:
+    dockerfile = f"FROM {base}\nCOPY requirements.txt .\n{PIP}COPY app.py /srv/\n"
     for name in ("one", "two"):
         files = {"Dockerfile": dockerfile, "requirements.txt": "bulk\n", "app.py": "print(1)\n"}
         project.add(name, files)
