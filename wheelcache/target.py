@@ -27,6 +27,8 @@ ENVIRONMENT_KEYS: Final = (
 )
 """PEP 508, "Environment Markers", without `extra`."""
 
+_KERNEL_KEYS: Final = ("platform_release", "platform_version")
+
 _GLIBC_ALIASES: Final = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 """PEP 600, "Legacy manylinux tags": the glibc 2.x minor each one stands for."""
 
@@ -145,7 +147,8 @@ def target_from_facts(facts: Mapping[str, object]) -> Target:
     machine = str(environment["platform_machine"])
     platforms = [*_libc_platforms(facts, machine), f"linux_{machine}"]
     return Target(
-        environment={key: str(environment[key]) for key in ENVIRONMENT_KEYS},
+        # The kernel is the engine's, not the image's: with it a lockfile would be stale on every other machine.
+        environment={key: str(environment[key]) for key in ENVIRONMENT_KEYS} | dict.fromkeys(_KERNEL_KEYS, ""),
         tags=_cpython((version[0], version[1]), platforms, abi=str(facts["abi"])),
     )
 

@@ -42,6 +42,14 @@ def test_an_asked_interpreter_equals_the_declared_one_of_the_same_libc():
     assert target_from_facts(facts) == declared
 
 
+def test_the_engines_kernel_is_no_part_of_an_images_target() -> None:
+    declared = declared_target("3.11.2", "manylinux_2_36_x86_64")
+    facts = {"abi": "cp311", "glibc": "2.36", "musl": None}
+    here = {**declared.environment, "platform_release": "6.1.0-37-amd64", "platform_version": "#1 SMP"}
+    there = {**declared.environment, "platform_release": "6.8.0-generic", "platform_version": "#40-Ubuntu"}
+    assert target_from_facts({**facts, "environment": here}) == target_from_facts({**facts, "environment": there})
+
+
 def test_a_free_threaded_interpreter_accepts_its_own_abi_and_no_stable_one():
     declared = declared_target("3.13", "manylinux_2_36_x86_64")
     tags = target_from_facts({"environment": dict(declared.environment), "abi": "cp313t", "glibc": "2.36"}).tags
