@@ -173,7 +173,7 @@ def _locked(stale: Sequence[_Entry], fresh: Sequence[Lockfile], locker: Locker, 
             document
             for lockfile in (*kept, *fresh)
             if lockfile.record is not None
-            and lockfile.record.target == group[0].target
+            and (lockfile.record.target == group[0].target or any(entry.standing is lockfile for entry in group))
             and (document := document_of(lockfile)) is not None
         ]
         joint = _joint(group, merge_documents(documents) if documents else None, locker, wishes)
