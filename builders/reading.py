@@ -13,7 +13,7 @@ from builders.installs import Findings, Install, find_installs
 from builders.services import Service
 from wheelcache.errors import ProjectFileError
 from wheelcache.pins import read_closure, read_text
-from wheelcache.requirements import parse_requirements
+from wheelcache.requirements import RequirementsFile, parse_requirements, without_userinfo
 from wheelcache.resolve import Demand
 
 
@@ -167,10 +167,20 @@ def _lines_of(file: Path) -> list[str]:
         if path in seen:
             continue
         seen.add(path)
-        lines += read[path].requirements
-        lines += [f"-c {_beside(path, name)}" for name in read[path].constraints]
-        waiting += [_beside(path, name) for name in read[path].includes]
+        lines += [*read[path].requirements, *_places_of(read[path])]
+        lines += [f"-c {name if '://' in name else _beside(path, name)}" for name in read[path].constraints]
+        lines += [f"-r {name}" for name in read[path].includes if "://" in name]
+        waiting += [_beside(path, name) for name in read[path].includes if "://" not in name]
     return lines
+
+
+def _places_of(read: RequirementsFile) -> list[str]:
+    """Returns the options of a requirements file that say where to look."""
+    return [
+        *([f"--index-url {read.index_url}"] if read.index_url else []),
+        *(f"--extra-index-url {url}" for url in read.extra_index_urls),
+        *(f"--find-links {link}" for link in read.find_links if "://" in link),
+    ]
 
 
 def _beside(file: Path, name: str) -> Path:
@@ -190,4 +200,9 @@ def _reasons_in(texts: Mapping[Path, str], service: Service) -> list[str]:
         reasons += [f"{where}: {reason}" for reason in read.unlockable]
         reasons += [f"{where}: the local project {wish.text} is built from source" for wish in read.local_projects]
         reasons += [f"{where}: {line!r} is not understood" for line in read.unknown_options]
+        reasons += [
+            f"{where}: {without_userinfo(name)} is fetched while the command runs"
+            for name in (*read.includes, *read.constraints)
+            if "://" in name
+        ]
     return reasons
