@@ -109,6 +109,9 @@ def _decide(service: LockedService, engine: Engine, *, is_online: bool, is_offli
             reading.service, base_envs={ref: config.env for ref, config in configs.items() if config is not None}
         )
         share = sharing(reading.findings.stages, reading.installs)
+        if reading.demands != service.reading.demands:  # a base image's variables tell now what was not locked then
+            both = (*service.reading.unlockable, *reading.unlockable)
+            reading = replace(reading, unlockable=tuple(dict.fromkeys(both)))
         mode, why_online = _mode(reading, is_online=is_online)
     except EngineError:
         raise
