@@ -224,7 +224,7 @@ def _watch(
             )
         if ended_at is None and process.poll() is not None:
             ended_at = time.monotonic()
-        if ended_at is not None and time.monotonic() - ended_at > _ORPHANED_PIPE:
+        if ended_at is not None and time.monotonic() - ended_at > _ORPHANED_PIPE and chunks.empty():
             _signal_group(process, getattr(signal, "SIGKILL", signal.SIGTERM))
             return
         try:

@@ -170,3 +170,18 @@ def test_a_child_that_keeps_the_pipe_does_not_keep_us() -> None:
     started = time.monotonic()
     assert run_program(python(code)).stdout == b"done\n"
     assert time.monotonic() - started < 20
+
+
+def test_what_a_slow_watcher_has_yet_to_take_is_handed_on_after_the_programs_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wheelcache.programs._ORPHANED_PIPE", 0.2)
+    seen: list[bytes] = []
+
+    def take(chunk: bytes) -> None:
+        time.sleep(0.2)
+        seen.append(chunk)
+
+    code = "import time\nfor number in range(6):\n    print(number, flush=True)\n    time.sleep(0.05)"
+    run_program(python(code), on_stdout=take)
+    assert b"".join(seen).split() == [b"0", b"1", b"2", b"3", b"4", b"5"]
