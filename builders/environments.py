@@ -11,7 +11,7 @@ from typing import Final, Literal
 from builders.contextfiles import copies_of
 from builders.dockerfile import Stages, Step, from_words
 from builders.pipcommand import PipCommand, module_run, recognise_call, subcommand_of
-from builders.shell import Command, Script
+from builders.shell import Command
 from wheelcache.options import Grammar, OptionsError
 
 Destination = Literal["system", "user", "prefix", "target", "venv", "venv-system-site-packages", "wheel"]
@@ -196,14 +196,6 @@ def _made_by(command: Command) -> tuple[str, bool] | None:
         plain = [word for word in arguments if not word.startswith("-")]
         return (plain[-1] if plain else ".venv"), "--system-site-packages" in arguments
     return (read.operands[-1] if read.operands else ".venv"), "system-site-packages" in read.flags
-
-
-def environments_of(script: Script, before: Environments) -> Environments:
-    """Returns *before* and the environments that a RUN makes."""
-    after = before.copy()
-    for command in script.commands:
-        after.note(command)
-    return after
 
 
 def _is_true(value: str | None) -> bool:

@@ -24,10 +24,10 @@ class TargetFinder:
 
     Args:
         engine: connects to the engine; called only when an image has to be asked.
-        images: makes sure that the engine has an image, and returns its id.
         builder: for the probe builds of Dockerfiles that bring their own Python.
         cache: the folder in which answers are kept by image id.
         is_eager: True to ask the image even where a lockfile already records its answer.
+        is_offline: True when no image may be pulled, and probe builds get no network.
     """
 
     def __init__(

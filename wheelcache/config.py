@@ -90,11 +90,6 @@ class TargetConfig:
     platform: str | None = None
     torch_backend: str | None = None
 
-    @property
-    def is_declared(self) -> bool:
-        """True when both parts of a target are written down."""
-        return self.python is not None and self.platform is not None
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexConfig:

@@ -110,7 +110,6 @@ class Locker:
 
         Raises:
             LockError: a wheel does not fit, or the file cannot be written.
-            NetworkError: a size cannot be asked.
         """
         import tomli_w  # noqa: PLC0415 - needed only where a lockfile is written
 
