@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -30,6 +31,9 @@ from wheelcache.events import (
 
 _PLAIN_SECONDS: Final = 5.0
 """How often a run without a terminal says how far it is."""
+
+_STEP_LENGTH: Final = 140
+"""Characters of a step that are shown; its log has the rest."""
 
 _NOTE_LEVELS: Final = {"debug": 1, "info": 0, "warning": -1, "error": -2}
 """The verbosity from which on a note is shown."""
@@ -115,11 +119,13 @@ class _Console:
                 if self._verbosity >= 0:
                     screen.line(f"{name}: building" + (f", attempt {attempt}" if attempt > 1 else ""))
             case StepStarted(name=name, step=step):
-                screen.step(name, step)
+                if shown := shown_step(step):
+                    screen.step(name, shown)
             case StepFinished(name=name, step=step, state=state, seconds=seconds):
                 screen.step(name, None)
-                if self._verbosity >= 0 and (seconds >= 1 or state == "failed" or self._verbosity > 0):
-                    screen.line(f"{name}: {step}: {state}, {seconds:.1f} s")
+                shown = shown_step(step)
+                if self._verbosity >= 0 and shown and (seconds >= 1 or state == "failed" or self._verbosity > 0):
+                    screen.line(f"{name}: {shown}: {state}, {seconds:.1f} s")
             case BuildFinished(name=name, state=state, seconds=seconds):
                 screen.step(name, None)
                 if self._verbosity >= 0:
@@ -131,6 +137,14 @@ class _Console:
 def _without(name: str, error: str) -> str:
     """Returns an error's first line without the name before it; the run's own error says the rest."""
     return error.partition("\n")[0].removeprefix(f"{name}: ")
+
+
+def shown_step(step: str) -> str:
+    """Returns a build step as people know it: without the words we put in; empty for BuildKit's own housekeeping."""
+    if step.startswith(("[internal]", "[context ")):
+        return ""
+    plain = re.sub(r" --(?:mount|network)=\S+", "", step)
+    return plain if len(plain) <= _STEP_LENGTH else f"{plain[: _STEP_LENGTH - 1]}…"
 
 
 class _Lines:
