@@ -109,10 +109,13 @@ class Program:
     def interrupted(self, *arguments: object, number: signal.Signals, when: Callable[[], bool]) -> Ran:
         """Runs the program and sends it a signal once *when* says so."""
         with self.start(*arguments) as process:
-            wait_until(lambda: when() or process.poll() is not None)
-            time.sleep(0.1)
-            process.send_signal(number)
-            return self.ended(process)
+            try:
+                wait_until(lambda: when() or process.poll() is not None)
+                time.sleep(0.1)
+                process.send_signal(number)
+                return self.ended(process)
+            finally:
+                process.kill()
 
     def write(self, name: str, text: str) -> Path:
         file = self.cwd / name
