@@ -120,7 +120,7 @@ class Resolver:
                     *("--output-file", str(output)),
                     str(requirements),
                 ],
-                env=self._environment(),
+                env=self._environment(target),
                 stop=self.stop,
             )
             if completed.returncode != 0:
@@ -158,12 +158,15 @@ class Resolver:
             places += ["--torch-backend", backend]
         return places
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, target: Target) -> dict[str, str]:
         bundle = self.environ.get("REQUESTS_CA_BUNDLE")
         certificates = {"SSL_CERT_FILE": bundle} if bundle and "SSL_CERT_FILE" not in self.environ else {}
+        # uv's word for macOS names no version; this variable does.
+        mac = re.fullmatch(r"macosx_(\d+)_(\d+)_\w+", target.platform)
         return {
             **self.environ,
             **certificates,
+            **({"MACOSX_DEPLOYMENT_TARGET": f"{mac[1]}.{mac[2]}"} if mac else {}),
             "NO_COLOR": "1",
             "UV_HTTP_TIMEOUT": str(max(1, round(self.timeout))),
             "UV_NO_PROGRESS": "1",
