@@ -13,6 +13,7 @@ from builders.commands import compose_config
 from builders.errors import EngineError
 from wheelcache.errors import ProjectFileError
 from wheelcache.programs import Completed, ProgramMissingError, ProgramTimeoutError, Runner
+from wheelcache.redaction import without_userinfo
 
 _TIMEOUT: Final = 120.0
 """Seconds; compose needs 0.1 of them, and longer where a file includes another one from a network."""
@@ -165,7 +166,7 @@ def _service(name: str, service: Mapping[str, Any], model: Mapping[str, Any], wh
     context = str(build.get("context") or "")
     if not Path(context).is_absolute():
         raise ProjectFileError(
-            f"{key}.context: expected a folder, found {re.sub(r'//[^/@]+@', '//', context)!r}",
+            f"{key}.context: expected a folder, found {without_userinfo(context)!r}",
             hint="clone it and name the folder: what a remote Dockerfile installs cannot be locked",
         )
     inline = build.get("dockerfile_inline")

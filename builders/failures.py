@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from builders import faultwords
+from wheelcache.redaction import without_userinfo
 
 FaultClass = Literal[
     "network",
@@ -83,8 +84,7 @@ def classify(log: str, trailer: str, *, has_network: bool = True, interrupted: b
 
 def plain(text: str) -> str:
     """Returns *text* without terminal colours and without the user part of URLs (RFC 3986, section 3.2.1)."""
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
-    return re.sub(r"(?<=://)[^/@\s'\"]+@", "", text)
+    return without_userinfo(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text))
 
 
 _Question = Callable[[_Said], Failure | None]

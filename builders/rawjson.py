@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from wheelcache.events import Sink, StepFinished, StepStarted
+from wheelcache.redaction import without_userinfo
 
 TAIL_LINES: Final = 400
 """Lines of a step's log that are kept at hand; the log file has them all."""
@@ -22,6 +23,7 @@ class Vertex:
     """A state of one step: BuildKit's `client.Vertex`; times are RFC 3339, empty where it has not come to that.
 
     Attributes:
+        name: the instruction as the Dockerfile has it, without the credentials of its URLs.
         error: why it failed; empty when it did not. Steps given up because another one failed carry none.
     """
 
@@ -112,11 +114,11 @@ def _messages(document: Mapping[str, object]) -> Iterator[Message]:
     for entry in _entries(document, "vertexes"):
         yield Vertex(
             digest=_text(entry, "digest"),
-            name=_text(entry, "name"),
+            name=without_userinfo(_text(entry, "name")),
             started=_text(entry, "started"),
             completed=_text(entry, "completed"),
             cached=entry.get("cached") is True,
-            error="" if _is_given_up(_text(entry, "error")) else _text(entry, "error"),
+            error="" if _is_given_up(_text(entry, "error")) else without_userinfo(_text(entry, "error")),
         )
     for entry in _entries(document, "statuses"):
         yield Status(
@@ -254,8 +256,9 @@ class BuildProgress:
                 if (step := self.steps.get(message.vertex)) and message.id.startswith("transferring "):
                     step.sent[message.id] = max(message.current, step.sent.get(message.id, 0))
             case Text():
-                self._trailer.append(message.line)
-                self._write(f"{message.line}\n")
+                line = without_userinfo(message.line)
+                self._trailer.append(line)
+                self._write(f"{line}\n")
 
     def _vertex(self, vertex: Vertex) -> None:
         step = self.steps.get(vertex.digest)
@@ -303,8 +306,8 @@ class BuildProgress:
 
 
 def _shown(line: bytes) -> str:
-    """Returns what a terminal shows of a line in the end: what follows its last carriage return."""
-    return line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]
+    """Returns what a terminal shows of a line in the end (what follows its last carriage return), less credentials."""
+    return without_userinfo(line.decode(errors="replace").rstrip("\r").rpartition("\r")[2])
 
 
 def _seconds_between(started: str, completed: str) -> float:

@@ -9,7 +9,7 @@ from builders.dockerfile import Step, mount_options
 from builders.instructions import Instruction
 from builders.pipcommand import PipCommand
 from builders.shell import Command
-from wheelcache.requirements import without_userinfo
+from wheelcache.redaction import without_userinfo
 
 
 def conditions_against_sealing(pip: PipCommand, command: Command, step: Step) -> tuple[str, ...]:

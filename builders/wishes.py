@@ -10,7 +10,8 @@ from typing import Final
 
 from builders.pipcommand import UNSURE, PipCommand
 from builders.shell import Command
-from wheelcache.requirements import Wish, classify, reason_not_locked, without_userinfo
+from wheelcache.redaction import without_userinfo
+from wheelcache.requirements import Wish, classify, reason_not_locked
 
 _ELSEWHERE: Final = ("platform", "python-version", "implementation", "abi", "python-platform")
 _UNREAD: Final = ("group", "requirements-from-script", "override")

@@ -18,6 +18,7 @@ from builders.rewrite import Rewritten, rewrite_dockerfile
 from builders.wheelimage import FOLDER
 from wheelcache.config import BuildMode, IndexConfig
 from wheelcache.lock import LockedWheel
+from wheelcache.redaction import without_userinfo
 
 WHEELS_CONTEXT: Final = "wheelcache-wheels"
 """The named context with a service's wheels; its name beats a stage's, so it is one that nobody gives a stage."""
@@ -73,14 +74,14 @@ def rewritten(reading: Reading, *, mode: BuildMode, offline: bool) -> Rewritten:
 
 
 def difference(reading: Reading, copy: Rewritten) -> str:
-    """Returns what the copy changes, as a unified diff."""
+    """Returns what the copy changes, as a unified diff; for people, and so without the credentials of URLs."""
     lines = difflib.unified_diff(
         reading.dockerfile.text.splitlines(keepends=True),
         copy.text.splitlines(keepends=True),
         fromfile=reading.service.where,
         tofile=f"{reading.service.where} (as built)",
     )
-    return "".join(lines)
+    return without_userinfo("".join(lines))
 
 
 def lay_out(folder: Path, dressing: Dressing, *, attempt: int) -> BuildRequest:

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from packaging.requirements import InvalidRequirement, Requirement
 
 from wheelcache.options import Grammar, OptionsError
+from wheelcache.redaction import without_userinfo
 
 _ARCHIVE: Final = re.compile(r"\.(whl|tar\.gz|tgz|zip|tar\.bz2|tar\.xz)$", re.IGNORECASE)
 _VCS: Final = re.compile(r"(git|hg|svn|bzr)\+", re.IGNORECASE)
@@ -157,11 +158,6 @@ def reason_not_locked(wish: Wish) -> str:
             return f"{wish.text!r} is no requirement (PEP 508)"
         case _:
             return ""
-
-
-def without_userinfo(text: str) -> str:
-    """Returns *text* with the credentials of every URL in it taken out."""
-    return re.sub(r"(\w+://)[^/\s@]+@", r"\1", text)
 
 
 def parse_requirements(text: str) -> RequirementsFile:

@@ -14,6 +14,8 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from wheelcache.redaction import without_userinfo
+
 FIRST_READ: Final = 16 << 10
 LARGEST_READ: Final = 256 << 10
 """Bytes per read: what a kill -9 can lose per connection."""
@@ -93,8 +95,8 @@ class Whole:
 
 def public_url(url: str) -> str:
     """Returns *url* as it may be printed and stored: without user, password, query (signed URLs) and fragment."""
-    parts = _split(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    parts = _split(without_userinfo(url))
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
 
 
 def judge_answer(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, IncompleteRead, ReadTimeoutError
 
 from wheelcache import __version__
+from wheelcache.redaction import without_userinfo
 from wheelcache.transfer import Fault, SourceFault, public_url, refusal
 
 CONNECT_SECONDS: Final = 15.0
@@ -275,7 +275,7 @@ def _reason(error: BaseException) -> str:
             return f"the body ended after {cause.partial} of {cause.partial + cause.expected} bytes"
     system = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
     words = system[-1] if system else str(causes[-1]).rpartition(">: ")[2]
-    return re.sub(r"//[^/@\s]*@", "//", words) or type(error).__name__
+    return without_userinfo(words) or type(error).__name__
 
 
 def _local_file(url: str) -> Path:

@@ -143,3 +143,20 @@ def test_without_any_message_nothing_failed() -> None:
     progress, events, text = progress_of(b"ERROR: unknown flag: --x\n")
     assert (progress.failed, events, progress.trailer) == (None, [], "ERROR: unknown flag: --x")
     assert text == "ERROR: unknown flag: --x\n"
+
+
+def test_credentials_reach_neither_events_nor_the_log() -> None:
+    url = "https://me:p@ss@index.example/simple"
+    run = f"[2/2] RUN pip install --index-url {url} torch"
+    parts = [
+        vertex(name=run, started=START),
+        log(f"Looking in indexes: {url}\nhalf a line: {url}"),
+        vertex(name=run, started=START, completed=DONE, error=f'process "pip -i {url}" did not complete'),
+    ]
+    data = "".join(json.dumps(part) + "\n" for part in parts) + f"   2 | >>> RUN pip install --index-url {url}\n"
+    progress, events, written = progress_of(data.encode())
+    assert progress.failed is not None
+    shown = f"{events} {written} {progress.failed} {progress.failed.log} {progress.trailer}"
+    assert shown.count("https://index.example/simple") > 5
+    assert "p@ss" not in shown
+    assert "me:" not in shown

@@ -338,6 +338,7 @@ class TestAfterAFault:
         ("https://user:secret@host.test:8443/a/b.whl?X-Signature=abc#sha256=1", "https://host.test:8443/a/b.whl"),
         ("https://host.test/a%20b.whl", "https://host.test/a%20b.whl"),
         ("https://us@er:p@host.test/a", "https://host.test/a"),
+        ("https://user:p#ss@host.test/a", "https://host.test/a"),
         ("file:///srv/a.whl", "file:///srv/a.whl"),
     ],
 )

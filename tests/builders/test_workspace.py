@@ -1,0 +1,25 @@
+"""What one build is given beside the service's own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from builders.reading import Reading, read_service
+from builders.services import Service
+from builders.workspace import difference, rewritten
+
+SECRET = "https://me:p@ss@index.example/simple"
+
+
+def read(folder: Path, dockerfile: str) -> Reading:
+    (folder / "Dockerfile").write_text(dockerfile)
+    return read_service(Service(name="one", images=("one:1",), context=folder, dockerfile=folder / "Dockerfile"))
+
+
+def test_the_difference_shows_no_credentials(tmp_path: Path) -> None:
+    reading = read(tmp_path, f"FROM python:3.11\nRUN pip install --index-url {SECRET} torch\n")
+    copy = rewritten(reading, mode="sealed", offline=False)
+    assert SECRET in copy.text
+    assert "+RUN --network=none" in (shown := difference(reading, copy))
+    assert shown.count("https://index.example/simple") == 2
+    assert "p@ss" not in shown
