@@ -87,7 +87,13 @@ class _Entry:
 
 
 def lock_services(
-    readings: Sequence[Reading], *, root: Path, locker: Locker, targets: TargetFinder, wishes: LockWishes
+    readings: Sequence[Reading],
+    *,
+    root: Path,
+    locker: Locker,
+    targets: TargetFinder,
+    wishes: LockWishes,
+    others: Sequence[str] = (),
 ) -> tuple[LockedService, ...]:
     """Locks what is unlocked or stale.
 
@@ -100,6 +106,7 @@ def lock_services(
         locker: resolves and writes.
         targets: finds out what wheels must fit.
         wishes: what the user asked for.
+        others: file names of the lockfiles of services that are not to be locked now, but agreed with.
 
     Raises:
         ResolveError: a service's requirements have no solution.
@@ -115,6 +122,7 @@ def lock_services(
         raise StaleLockError(f"{names}: nothing is resolved offline", hint="run wheelcache lock once with the network")
     stale = [replace(entry, target=entry.target or targets.ask(entry.reading)) for entry in stale]
     fresh = [entry.standing for entry in entries if not entry.stale and entry.standing is not None]
+    fresh += [lockfile for name in others if (lockfile := standing_lockfile(root / name)) is not None]
     locked = {entry.path: entry for entry in _locked(stale, fresh, locker, wishes)}
     return tuple(
         _standing(locked[entry.path], state="locked") if entry.path in locked else _standing(entry) for entry in entries
@@ -133,11 +141,13 @@ def _entry(reading: Reading, root: Path, locker: Locker, targets: TargetFinder, 
             reading=reading, path=path, inputs=inputs, standing=standing, target=targets.ask(reading), stale=""
         )
     recorded = standing.record if standing is not None else None
-    target = targets.known(reading)
+    target = targets.known(reading) if not wishes.frozen else None
     if recorded is None:
         stale = "missing"
     elif recorded.inputs != inputs:
         stale = "its requirements, constraints, indexes or options changed"
+    elif recorded.services != reading.service.names:
+        stale = "other services are built like it now"
     elif target is not None and target != recorded.target:
         stale = f"its image's interpreter changed: {recorded.target.describe()} is now {target.describe()}"
     else:

@@ -13,7 +13,8 @@ from builders.installs import Findings, Install, find_installs
 from builders.services import Service
 from wheelcache.errors import ProjectFileError
 from wheelcache.pins import read_closure, read_text
-from wheelcache.requirements import RequirementsFile, parse_requirements, without_userinfo
+from wheelcache.redaction import without_userinfo
+from wheelcache.requirements import RequirementsFile, parse_requirements
 from wheelcache.resolve import Demand
 
 
@@ -71,7 +72,7 @@ def read_service(service: Service, *, base_envs: Mapping[str, Mapping[str, str]]
         has=lambda path: (found := _on_disk(path, service, contexts)) is not None and found.is_file(),
     )
     if service.requirements is not None:
-        demands: tuple[Demand, ...] = (_demand_of_files(service.requirements),)
+        demands: tuple[Demand, ...] = (_demand_of_files(service.requirements, service),)
         paths = list(service.requirements)
         reasons: list[str] = []
     else:
@@ -150,8 +151,9 @@ def _demand(install: Install, service: Service, contexts: Mapping[str, Path]) ->
         extra_index_urls=install.extra_index_urls,
         find_links=tuple(link for link in install.find_links if "://" in link),
         prereleases=install.pre,
-        torch_backend=install.torch_backend or None,
+        torch_backend=install.torch_backend or service.target.torch_backend,
         no_deps=install.no_deps,
+        mixes_indexes=_name_further_indexes(files),
     )
 
 
@@ -187,8 +189,16 @@ def _beside(file: Path, name: str) -> Path:
     return Path(os.path.normpath(file.parent / name))
 
 
-def _demand_of_files(files: Sequence[Path]) -> Demand:
-    return Demand(lines=tuple(f"-r {file}" for file in files))
+def _demand_of_files(files: Sequence[Path], service: Service) -> Demand:
+    return Demand(
+        lines=tuple(f"-r {file}" for file in files),
+        torch_backend=service.target.torch_backend,
+        mixes_indexes=_name_further_indexes(files),
+    )
+
+
+def _name_further_indexes(files: Sequence[Path]) -> bool:
+    return any(parse_requirements(text).extra_index_urls for text in read_closure(files, read=read_text).values())
 
 
 def _reasons_in(texts: Mapping[Path, str], service: Service) -> list[str]:

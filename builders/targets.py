@@ -56,13 +56,13 @@ class TargetFinder:
         )
 
     def known(self, reading: Reading) -> Target | None:
-        """Returns the target where it is declared, or where images are asked in any case and an engine answers."""
+        """Returns the target where it is declared, or where images are asked in any case and can be."""
         declared = self._declared(reading)
         if declared is not None or not self._is_eager:
             return declared
         try:
             return self.ask(reading)
-        except EngineError:
+        except (BuildError, EngineError):
             return None
 
     def ask(self, reading: Reading) -> Target:

@@ -115,6 +115,23 @@ def _size_of(wheel: LockedWheel, transport: Transport, attempts: int) -> int | N
     return None
 
 
+def with_credentials(wheels: Sequence[LockedWheel], indexes: Sequence[str]) -> list[LockedWheel]:
+    """Returns *wheels* with the user and password that an index's URL holds, where a wheel is of that index's origin.
+
+    A lockfile never holds them; they are put in when a server is to be asked, and nowhere else.
+
+    Args:
+        wheels: as locked.
+        indexes: roots of Simple APIs, as the user's configuration has them.
+    """
+    rooted = [index for index in indexes if "@" in urlsplit(index).netloc]
+    return [replace(wheel, urls=tuple(_known_to(rooted, url) for url in wheel.urls)) for wheel in wheels]
+
+
+def _known_to(indexes: Sequence[str], url: str) -> str:
+    return next((found for index in indexes if (found := _with_credentials_of(index, url)) != url), url)
+
+
 def mirror_urls(
     project: NormalizedName, filename: str, digest: Digest, mirror: Mirror, *, transport: Transport
 ) -> tuple[str, ...]:

@@ -15,8 +15,9 @@ from wheelcache.config import IndexConfig, TargetConfig
 from wheelcache.digest import Digest, digest_of_json
 from wheelcache.errors import LockError, StaleLockError
 from wheelcache.events import Note, Sink
-from wheelcache.index import wheel_sizes
+from wheelcache.index import wheel_sizes, with_credentials
 from wheelcache.lock import (
+    LockedWheel,
     Lockfile,
     LockRecord,
     completed_lock,
@@ -24,6 +25,7 @@ from wheelcache.lock import (
     select_wheels,
 )
 from wheelcache.pins import read_closure, read_text
+from wheelcache.requirements import parse_requirements
 from wheelcache.resolve import Demand, Resolver
 from wheelcache.target import Target, declared_target
 
@@ -91,10 +93,16 @@ class Locker:
             NetworkError: an index did not answer.
         """
         merged: dict[str, Any] = {}
+        earlier: list[str] = []
         for demand in merge_neighbours(demands):
-            given = replace(demand, constraints=_pins(merged))
+            given = demand
+            if merged:
+                # What is installed already counts where it came from: torch+cpu stays torch+cpu, with its own needs.
+                roots = tuple(dict.fromkeys((*demand.extra_index_urls, *earlier)))
+                given = replace(demand, constraints=_pins(merged), extra_index_urls=roots)
             document = self.resolver.resolve(given, target, preferences=preferences, upgrade=upgrade)
             merged = merge_documents([merged, document]) if merged else document
+            earlier += self.resolver.roots(demand)
         return merged
 
     def finish(
@@ -118,12 +126,18 @@ class Locker:
         sizes = {wheel.digest: wheel.size for wheel in wheels if wheel.size is not None}
         sizes |= {wheel.digest: known_sizes[wheel.digest] for wheel in wheels if wheel.digest in known_sizes}
         unknown = [wheel for wheel in wheels if wheel.digest not in sizes]
-        sizes |= wheel_sizes(unknown, transport=self.transport()) if unknown else {}
+        sizes |= self._ask_sizes(unknown)
         text = tomli_w.dumps(
             completed_lock(document, sizes=sizes, record=record, created_by=f"wheelcache {__version__}")
         )
         _write_whole(path, text)
         return parse_lockfile(text, path)
+
+    def _ask_sizes(self, wheels: Sequence[LockedWheel]) -> dict[Digest, int]:
+        if not wheels:
+            return {}
+        roots = [index.url for index in self.resolver.indexes]
+        return wheel_sizes(with_credentials(wheels, roots), transport=self.transport())
 
 
 def lock_files(files: Sequence[Path], path: Path, *, target: TargetConfig, locker: Locker, offline: bool) -> Lockfile:
@@ -146,8 +160,11 @@ def lock_files(files: Sequence[Path], path: Path, *, target: TargetConfig, locke
             hint="say it: --python 3.11 --platform manylinux_2_28_x86_64, or [target] in the project file",
         )
     wanted = declared_target(target.python, target.platform)
-    demand = Demand(lines=tuple(f"-r {file}" for file in files))
     texts = read_closure(files, read=read_text)
+    demand = Demand(
+        lines=tuple(f"-r {file}" for file in files),
+        mixes_indexes=any(parse_requirements(text).extra_index_urls for text in texts.values()),
+    )
     inputs = locker.inputs(
         [demand], {_portable(file, path.parent): text for file, text in texts.items()}, wanted.as_toml()
     )
@@ -228,12 +245,8 @@ def merge_neighbours(demands: Sequence[Demand]) -> list[Demand]:
 
 
 def _pins(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the versions of *document* as constraints; another index need not know a local version (`+cu128`)."""
-    return tuple(
-        f"{package['name']}=={package['version'].partition('+')[0]}"
-        for package in document.get("packages", ())
-        if "version" in package
-    )
+    """Returns the versions of *document* as constraints."""
+    return tuple(f"{package['name']}=={package['version']}" for package in document["packages"] if "version" in package)
 
 
 def _portable(file: Path, root: Path) -> str:

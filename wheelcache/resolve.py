@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 from wheelcache.config import IndexConfig
 from wheelcache.errors import NetworkError, ResolveError
+from wheelcache.index import default_index
 from wheelcache.programs import Completed, run_program
 from wheelcache.target import Target, uv_arguments
 
@@ -38,6 +39,7 @@ class Demand:
         constraints: PEP 508 lines that bound versions without asking for anything.
         torch_backend: in place of the project's.
         no_deps: True when what the lines name is wanted without what it depends on.
+        mixes_indexes: True when a file of *lines* names further indexes, which pip treats as equals of the first.
     """
 
     lines: tuple[str, ...]
@@ -48,6 +50,7 @@ class Demand:
     constraints: tuple[str, ...] = ()
     torch_backend: str | None = None
     no_deps: bool = False
+    mixes_indexes: bool = False
 
     @property
     def manner(self) -> tuple[object, ...]:
@@ -59,6 +62,7 @@ class Demand:
             self.prereleases,
             self.torch_backend,
             self.no_deps,
+            self.mixes_indexes,
         )
 
 
@@ -127,6 +131,11 @@ class Resolver:
                 raise _reason(completed, scratch)
             return tomllib.loads(output.read_text(encoding="utf-8"))
 
+    def roots(self, demand: Demand) -> tuple[str, ...]:
+        """Returns the indexes that *demand* is looked up in."""
+        own = [index.url for index in self.indexes] or [default_index(self.environ)]
+        return tuple(dict.fromkeys((*([demand.index_url] if demand.index_url else own), *demand.extra_index_urls)))
+
     def _command(self, demand: Demand, target: Target, upgrade: Sequence[str]) -> list[str]:
         command = [self.uv, "pip", "compile", "--format", "pylock.toml", "--no-build", "--no-header", "--quiet"]
         command += ["--python", sys.executable, *uv_arguments(target), *self._places(demand)]
@@ -149,7 +158,7 @@ class Resolver:
                 places += ["--index", f"{index.name}={index.url}"]
         for url in demand.extra_index_urls:
             places += ["--extra-index-url", url]
-        if demand.extra_index_urls:
+        if demand.extra_index_urls or demand.mixes_indexes:
             places += ["--index-strategy", "unsafe-best-match"]
         for link in demand.find_links:
             places += ["--find-links", link]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 
 import pytest
-from support.program import ALPHA, GAMMA, TARGET
+from support.program import ALPHA, GAMMA, GAMMA_2, TARGET
 from support.wheels import make_wheel
 
 
@@ -26,8 +26,8 @@ def test_services_that_cannot_agree_are_locked_each_by_itself(run, index):
     run("lock").shows("""\
 exit 0
 -- stdout
-one: locked (missing): pylock.one.toml, 1 wheels, 300 kB
-two: locked (missing): pylock.two.toml, 1 wheels, 400 kB
+one: locked (missing): pylock.one.toml, 1 wheel, 300 kB
+two: locked (missing): pylock.two.toml, 1 wheel, 400 kB
 -- stderr
 resolving one, two together for CPython 3.11.0 on manylinux_2_28_x86_64
 locking one for CPython 3.11.0 on manylinux_2_28_x86_64: missing
@@ -236,3 +236,28 @@ def test_flags_give_the_target(run, index):
     run.write("wheelcache.toml", text.replace('python = "3.11"\nplatform = "manylinux_2_28_x86_64"\n', ""))
     assert run("lock", *TARGET).code == 0
     assert versions(run, "one") == {"native": "1.0"}
+
+
+def test_another_services_lockfile_is_agreed_with_though_it_is_not_locked_now(run, server):
+    server.put_index([GAMMA])
+    run.service("old", "gamma")
+    run.declare("old", index=f"{server.url}/simple/")
+    assert run("lock").code == 0
+    server.put_index([GAMMA, GAMMA_2])
+    run.service("new", "gamma")
+    run.declare("old", "new", index=f"{server.url}/simple/")
+
+    assert run("lock", "new").code == 0
+
+    assert f'version = "{GAMMA.version}"' in (run.cwd / "pylock.new.toml").read_text()
+
+
+def test_a_lockfile_of_another_tool_beside_ours_does_not_end_status(project):
+    text = (project.cwd / "pylock.one.toml").read_text()
+    (project.cwd / "pylock.foreign.toml").write_text(text[: text.index("[tool.wheelcache]")])
+    (project.cwd / "wheelcache.toml").write_text("")
+
+    shown = project("status")
+
+    assert shown.code == 0
+    assert "pylock.foreign.toml: left out" in shown.err

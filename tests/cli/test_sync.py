@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 from support.program import ALPHA, BIG, GAMMA, NATIVE, TARGET
-from support.server import Respond, Serve, Server
+from support.server import Exchange, Respond, Serve, Server
 
 from wheelcache.resolve import uv_program
 
@@ -355,3 +356,23 @@ def test_credentials_are_used_and_stand_nowhere(run, server):
         for file in place.rglob("*"):
             if file.is_file() and file.name != "wheelcache.toml":
                 assert b"se-cret" not in file.read_bytes(), file
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """Answers only who shows credentials."""
+
+    def answer(self, exchange: Exchange) -> None:
+        known = "authorization" in exchange.request.headers
+        (Serve() if known else Respond(status=401)).answer(exchange)
+
+
+def test_files_that_are_served_only_for_an_indexs_credentials_are_had_with_them(run, server):
+    index = server.put_index([ALPHA, GAMMA]).replace("http://", "http://me:se-cret@")
+    for wheel in (ALPHA, GAMMA):
+        server.script(f"/simple-files/{wheel.filename}", then=Guarded())
+    run.service("one", "alpha==1.0")
+    run.declare("one", index=index)
+
+    assert run("sync").code == 0
+    assert "se-cret" not in (run.cwd / "pylock.one.toml").read_text()

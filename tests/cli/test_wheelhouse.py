@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from support.program import BETA, BIG, GAMMA
 from support.server import Serve
 
@@ -109,3 +111,15 @@ def test_status_needs_no_network(big, server):
     assert big("status").code == 0
     assert len(server.requests) == asked
     assert not big.holds(BIG.digest)
+
+
+def test_two_lockfiles_of_one_name_are_refused_rather_than_one_of_them_dropped(project):
+    for folder in ("a", "b"):
+        (project.cwd / folder).mkdir()
+        shutil.copy(project.cwd / "pylock.one.toml", project.cwd / folder)
+    assert project("sync").code == 0
+
+    refused = project("wheelhouse", "wheels", "a/pylock.one.toml", "b/pylock.one.toml")
+
+    assert refused.code == 2
+    assert "would both be requirements.one.txt" in refused.err

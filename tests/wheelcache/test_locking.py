@@ -1,4 +1,4 @@
-"""Lockfiles made with a real uv and an index on loopback: what is in them, when they are stale, how they are written."""
+"""Lockfiles made by a real uv and an index on loopback: what is in them, when they are stale, how they are made."""
 
 from __future__ import annotations
 
@@ -187,3 +187,23 @@ def test_neighbours_that_look_in_the_same_places_are_resolved_together():
     there = Demand(lines=("c",), index_url="https://index.example/simple")
 
     assert [demand.lines for demand in merge_neighbours([*here, there, here[0]])] == [("a", "b"), ("c",), ("a",)]
+
+
+def test_what_an_earlier_command_took_from_another_index_stays_what_it_is(locker, server):
+    server.put_index([make_wheel("torch", "1.0+cpu")], root="/cpu")
+    server.put_index([*TORCH, *NUMPY, make_wheel("accelerate", "1.0", requires=("torch",))])
+    demands = [Demand(lines=("torch",), index_url=f"{server.url}/cpu/"), Demand(lines=("accelerate",))]
+
+    document = locker.resolve(demands, TARGET, preferences=None)
+
+    assert {package["name"]: package["version"] for package in document["packages"]} == {
+        "accelerate": "1.0",
+        "torch": "1.0+cpu",
+    }
+
+
+def test_an_extra_index_in_a_file_is_an_equal_of_the_first_as_it_is_for_pip(locker, server, requirements):
+    server.put_index([make_wheel("numpy", "0.5")], root="/extra")
+    requirements.write_text(f"--extra-index-url {server.url}/extra/\nnumpy\n")
+
+    assert versions(lock(locker, requirements)) == {"numpy": "2.0"}

@@ -64,9 +64,11 @@ def command(
 
 def _lock(yard: Yard, chosen: Sequence[Service], *, frozen: bool) -> tuple[LockedService, ...]:
     """Locks every service of the project, since what is shared depends on all; else at least those that are built."""
+    from builders.errors import BuildError  # noqa: PLC0415
+
     try:
         return yard.lock(yard.services, frozen=frozen)
-    except LockError:
+    except (BuildError, LockError):
         if len(chosen) == len(yard.services):
             raise
         return yard.lock(chosen, frozen=frozen)

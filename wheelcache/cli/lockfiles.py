@@ -126,10 +126,13 @@ def standing_lockfiles(
 
 
 def _all_standing(project: Project, session: Session, *, is_target_given: bool) -> list[Locked]:
-    return [
-        read_locked(path, session, project, is_target_given=is_target_given)
-        for path in sorted(project.root.glob("pylock*.toml"))
-    ]
+    standing = []
+    for path in sorted(project.root.glob("pylock*.toml")):
+        if parse_lockfile(_text(path), path).record is None and _declared(project.target) is None:
+            session.note("warning", f"{path.name}: left out: another tool made it, and nothing says for which target")
+            continue
+        standing.append(read_locked(path, session, project, is_target_given=is_target_given))
+    return standing
 
 
 def from_services(locked: Sequence[LockedService]) -> Iterator[Locked]:

@@ -90,6 +90,7 @@ class Yard:
             locker=make_locker(self._session, self._project),
             targets=self._targets,
             wishes=wishes,
+            others=[service.lockfile for service in self.services if service not in services],
         )
 
 

@@ -105,11 +105,12 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) ->
         WheelcacheError: not all could be had; of several reasons the gravest.
     """
     from wheelcache.fetch import FetchSettings, Mirror, sync_wheels  # noqa: PLC0415
+    from wheelcache.index import with_credentials  # noqa: PLC0415
 
     began = time.monotonic()
     download = project.download
     results = sync_wheels(
-        _distinct(locked),
+        with_credentials([wheel for each in locked for wheel in each.wheels], [index.url for index in project.indexes]),
         store=session.store,
         transport=lambda: open_transport(project),
         mirrors=[Mirror(url=mirror.url, of=mirror.of) for mirror in project.mirrors],

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from wheelcache.cli.app import global_options
-from wheelcache.cli.lockfiles import read_locked, split_arguments, standing_lockfiles
+from wheelcache.cli.lockfiles import Locked, read_locked, split_arguments, standing_lockfiles
 from wheelcache.cli.options import target_options, with_flags
 from wheelcache.cli.session import Session, describe_bytes, describe_wheels
 from wheelcache.errors import UsageError
@@ -40,6 +41,7 @@ def command(
     locked = [read_locked(file, session, project, is_target_given=python is not None) for file in files]
     if services or not files:
         locked += standing_lockfiles(project, services, session, is_target_given=python is not None)
+    _refuse_equal_names(locked)
     absent = sorted({wheel.filename for each in locked for wheel in each.wheels if not session.store.has(wheel)})
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""  # noqa: PLR2004 - as many as a line holds
@@ -54,6 +56,17 @@ def command(
         {"folder": str(folder), "wheels": count, "bytes": size, "requirements": dict(written.requirements)}
     )
     session.say(f"{folder}: {describe_wheels(count)}, {describe_bytes(size)}")
+
+
+def _refuse_equal_names(locked: Sequence[Locked]) -> None:
+    paths = {each.path.absolute() for each in locked}
+    for path in paths:
+        others = [other for other in paths if other != path and _name(other) == _name(path)]
+        if others:
+            raise UsageError(
+                f"{path} and {others[0]} would both be requirements.{_name(path)}.txt",
+                hint="make a wheelhouse for each, or rename one of the lockfiles",
+            )
 
 
 def _name(path: Path) -> str:
