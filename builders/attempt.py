@@ -26,6 +26,7 @@ from builders.errors import BuildError
 from builders.failures import Failure, classify, plain
 from builders.rawjson import BuildProgress
 from wheelcache.events import BuildStarted, Sink, Waiting
+from wheelcache.lock import service_slug
 from wheelcache.programs import ProgramStoppedError, Runner
 
 KEPT_LOGS = 20
@@ -155,7 +156,7 @@ class Builder:
         )
 
     def _new_log(self, name: str, attempt: int) -> Path:
-        folder = self.logs / name
+        folder = self.logs / service_slug(name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for old in sorted(folder.glob("*.log"))[:-KEPT_LOGS]:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from builders.errors import BuildError
+from wheelcache.lock import service_slug
 
 
 def unique_context(folder: Path, real: Path, name: str) -> Path:
@@ -20,13 +21,13 @@ def unique_context(folder: Path, real: Path, name: str) -> Path:
     Args:
         folder: where the link may stand; only the link's own name matters.
         real: the context.
-        name: a part of the name for people, such as the service's.
+        name: a part of the name for people, such as the service's; whatever it holds, the link stays in *folder*.
 
     Raises:
         BuildError: the link cannot be made.
     """
     real = Path(os.path.realpath(real))
-    link = folder / f"{name}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:12]}"
+    link = folder / f"{service_slug(name)}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:12]}"
     try:
         if link.is_symlink() and link.readlink() == real:
             return link

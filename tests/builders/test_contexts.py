@@ -32,3 +32,9 @@ def test_a_folder_that_takes_no_link_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BuildError, match="file"):
         unique_context(tmp_path / "file", tmp_path, "x")
+
+
+@pytest.mark.parametrize("name", ["team/ml", "../../x", "..", "Ümlaut"])
+def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    link = unique_context(tmp_path / "links", tmp_path, name)
+    assert [link] == list((tmp_path / "links").iterdir())
