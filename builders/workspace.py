@@ -69,7 +69,7 @@ def rewritten(reading: Reading, *, mode: BuildMode, offline: bool) -> Rewritten:
         source_of=lambda _install: FOLDER,
         sealed=mode == "sealed",
         offline=offline,
-        drop_syntax=mode == "sealed" and _needs_no_frontend(reading.dockerfile),
+        drop_syntax=(mode == "sealed" or offline) and _needs_no_frontend(reading.dockerfile),
     )
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from builders.reading import Reading, read_service
 from builders.services import Service
 from builders.workspace import difference, rewritten
+from wheelcache.config import BuildMode
 
 SECRET = "https://me:p@ss@index.example/simple"
 
@@ -23,3 +26,13 @@ def test_the_difference_shows_no_credentials(tmp_path: Path) -> None:
     assert "+RUN --network=none" in (shown := difference(reading, copy))
     assert shown.count("https://index.example/simple") == 2
     assert "p@ss" not in shown
+
+
+@pytest.mark.parametrize(
+    ("mode", "offline", "stays"), [("sealed", False, False), ("online", True, False), ("online", False, True)]
+)
+def test_no_frontend_is_asked_of_a_registry_without_a_network(
+    tmp_path: Path, mode: BuildMode, offline: bool, stays: bool
+) -> None:
+    reading = read(tmp_path, "# syntax=docker/dockerfile:1\nFROM python:3.11\nRUN pip install torch\n")
+    assert ("syntax=" in rewritten(reading, mode=mode, offline=offline).text) is stays
