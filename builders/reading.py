@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,7 @@ def read_service(service: Service, *, base_envs: Mapping[str, Mapping[str, str]]
         target=service.stage or "",
         build_args=service.args,
         base_envs=base_envs,
+        platform=_platform(service),
         named_contexts=frozenset(contexts),
         has=lambda path: (found := _on_disk(path, service, contexts)) is not None and found.is_file(),
     )
@@ -115,6 +117,13 @@ def _dockerfile_text(service: Service) -> str:
         raise ProjectFileError(
             f"{service.dockerfile}: expected a Dockerfile in UTF-8: {error}", hint="check the file and its permissions"
         ) from error
+
+
+def _platform(service: Service) -> str:
+    """Returns the platform that is built for, for the automatic arguments: as compose says, else this machine's."""
+    if service.compose is not None and service.compose.platforms:
+        return service.compose.platforms[0]
+    return "linux/arm64" if platform.machine().lower() in {"aarch64", "arm64"} else "linux/amd64"
 
 
 def _named_contexts(service: Service) -> dict[str, Path]:

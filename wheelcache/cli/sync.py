@@ -108,6 +108,8 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) ->
     from wheelcache.index import with_credentials  # noqa: PLC0415
 
     began = time.monotonic()
+    if project.cache.max_size:
+        session.note("warning", "cache.max-size: not obeyed yet, nothing is pruned")
     download = project.download
     results = sync_wheels(
         with_credentials([wheel for each in locked for wheel in each.wheels], [index.url for index in project.indexes]),
