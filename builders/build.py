@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -164,7 +166,7 @@ def _build_image(
         outcome = workshop.builder.build(
             prepared.name,
             lambda attempt: lay_out(Path(scratch), dressing, attempt=attempt),
-            has_network=lambda step: "--network=none" not in step and not workshop.offline,
+            has_network=lambda step: not workshop.offline and has_network(step, dressing.network),
         )
     # An image gets its tag only once it is checked, and its id covers the label that names what is locked.
     is_checked = outcome.image_id == before
@@ -219,6 +221,21 @@ def _network(prepared: Prepared, workshop: Workshop) -> str | None:
         return "none"
     compose = prepared.reading.service.compose
     return compose.network if compose is not None else None
+
+
+def has_network(step: str, network: str | None) -> bool:
+    """Tells whether a step ran with a network.
+
+    Args:
+        step: BuildKit's name of it.
+        network: the build's own; only RUN steps have it, and those that name another one but `default` do not.
+    """
+    keyword, *words = re.sub(r"^\[[^]]*\]", "", step).split() or [""]
+    if keyword != "RUN":
+        return True
+    options = takewhile(lambda word: word.startswith("--"), words)
+    named = [word.partition("=")[2] for word in options if word.startswith("--network=")]
+    return next((name for name in reversed(named) if name != "default"), network) != "none"
 
 
 def _labels(prepared: Prepared) -> Mapping[str, str]:
