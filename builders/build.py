@@ -137,6 +137,9 @@ def _build_image(
 ) -> ServiceResult:
     engine, service = workshop.engine, prepared.reading.service
     image, before = service.images[0], engine.image_id(service.images[0])
+    if service.compose is not None and service.compose.ignored:
+        ignored = ", ".join(service.compose.ignored)
+        workshop.emit(Note(level="warning", message=f"{service.name}: not obeyed of its compose build: {ignored}"))
     base = _shared_base(prepared, workshop, bases)
     overrides = dict.fromkeys(prepared.share.bases, base.ref) if base is not None else {}
     wheels_image, sent = "", base.sent if base is not None else 0

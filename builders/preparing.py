@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from builders.engine import Engine
@@ -85,7 +85,8 @@ def prepare(
     Raises:
         EngineError: the engine does not answer.
     """
-    prepared = [_decide(service, engine, is_online=is_online, is_offline=is_offline) for service in services]
+    stale = {} if is_offline else _pull_newer(services, engine)
+    prepared = [_decide(service, engine, stale, is_online=is_online, is_offline=is_offline) for service in services]
     sharers = [
         Sharer(name=each.name, ground=(each.base_id, _target_key(each.locked)), wheels=each.locked.wheels)
         for each in prepared
@@ -95,13 +96,42 @@ def prepare(
     return tuple(_with_share(each, shared.get(each.name)) for each in prepared)
 
 
-def _decide(service: LockedService, engine: Engine, *, is_online: bool, is_offline: bool) -> Prepared:
+def _pull_newer(services: Sequence[LockedService], engine: Engine) -> dict[str, BuildError]:
+    """Pulls the base images of those whose compose file says `pull: true`; returns why not, by the image's reference.
+
+    All of them before anything is decided, so that services on one base see the same.
+    """
+    failed: dict[str, BuildError] = {}
+    for ref in sorted(
+        {ref for service in services if _wants_newer(service.reading) for ref in _bases(service.reading)}
+    ):
+        try:
+            engine.pull(ref)
+        except BuildError as error:
+            failed[ref] = error
+    return failed
+
+
+def _wants_newer(reading: Reading) -> bool:
+    return reading.service.compose is not None and reading.service.compose.pull
+
+
+def _decide(
+    service: LockedService,
+    engine: Engine,
+    stale: Mapping[str, BuildError],
+    *,
+    is_online: bool,
+    is_offline: bool,
+) -> Prepared:
     reading = service.reading
     stages = reading.findings.stages
     base = stages.external_base(stages.final)
     base = "" if base == "scratch" else base
     share = sharing(stages, reading.installs)
     try:
+        for error in (stale[ref] for ref in _bases(reading) if ref in stale and _wants_newer(reading)):
+            raise error
         configs = {
             ref: engine.image_config(ensure_image(engine, ref, is_offline=is_offline)) for ref in _bases(reading)
         }

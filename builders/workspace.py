@@ -98,9 +98,8 @@ def lay_out(folder: Path, dressing: Dressing, *, attempt: int) -> BuildRequest:
     _carry_ignore_rules(service.dockerfile, copy)
     compose = service.compose
     contexts = dict(compose.additional_contexts) if compose is not None else {}
-    contexts |= {ref: f"docker-image://{image}" for ref, image in dressing.overrides.items()}
-    if dressing.wheels_image:
-        contexts[WHEELS_CONTEXT] = f"docker-image://{dressing.wheels_image}"
+    ours = {**dressing.overrides, **({WHEELS_CONTEXT: dressing.wheels_image} if dressing.wheels_image else {})}
+    contexts |= {name: f"docker-image://{image}" for name, image in ours.items()}
     return BuildRequest(
         context=unique_context(folder, service.context, service.name),
         dockerfile=copy,
@@ -119,6 +118,8 @@ def lay_out(folder: Path, dressing: Dressing, *, attempt: int) -> BuildRequest:
         cache_from=compose.cache_from if compose is not None else (),
         cache_to=compose.cache_to if compose is not None else (),
         metadata_file=folder / "metadata.json",
+        # With it BuildKit would look for the images we made in a registry; base images were pulled before then.
+        pull=compose is not None and compose.pull and not dressing.offline and not ours,
     )
 
 
