@@ -210,12 +210,22 @@ def _name_further_indexes(files: Sequence[Path]) -> bool:
     return any(parse_requirements(text).extra_index_urls for text in read_closure(files, read=read_text).values())
 
 
+def _refuse_nonsense(read: RequirementsFile, path: Path) -> None:
+    for line in read.lines:
+        if line.wish is not None and line.wish.kind == "invalid":
+            raise ProjectFileError(
+                f"{path}:{line.number}: expected a requirement (PEP 508), found {line.text!r}",
+                hint="correct that line",
+            )
+
+
 def _reasons_in(texts: Mapping[Path, str], service: Service) -> list[str]:
     """Returns why lines of requirement files cannot be locked."""
     reasons: list[str] = []
     for path, text in texts.items():
         where = os.path.relpath(path, service.context)
         read = parse_requirements(text)
+        _refuse_nonsense(read, path)
         reasons += [f"{where}: {reason}" for reason in read.unlockable]
         reasons += [f"{where}: the local project {wish.text} is built from source" for wish in read.local_projects]
         reasons += [f"{where}: {line!r} is not understood" for line in read.unknown_options]

@@ -307,7 +307,10 @@ class Download:
         name = self._wheel.filename
         if not self._sources:
             if self._shared.offline:
-                return NetworkError(f"{name}: not in the store, and --offline forbids fetching it", hint="sync online")
+                return NetworkError(
+                    f"{name}: not in the store, and --offline forbids fetching it",
+                    hint="run the same command without --offline",
+                )
             return NetworkError(f"{name}: the lockfile gives no URL for it", hint="name a mirror that has it")
         faults = [(public_url(source.url), source.last) for source in self._sources if source.last]
         lines = [f"  {url}: {fault.fault}: {fault.message}" for url, fault in faults]

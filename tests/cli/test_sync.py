@@ -155,7 +155,7 @@ exit 4
 -- stderr
 beta-1.0-py3-none-any.whl: missing: not in the store, and --offline forbids fetching it
 error: beta-1.0-py3-none-any.whl: not in the store, and --offline forbids fetching it
-hint: sync online
+hint: run the same command without --offline
 """)
     assert len(server.requests) == asked
 
