@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from io import RawIOBase
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from builders.chunks import Chunks
 from builders.enginevalues import DiskUsage, ImageConfig, Ran, disk_usage, image_config, split_reference
 from builders.errors import BuildError, EngineError
 from builders.failures import classify, plain
+from builders.pulling import follow_pull, keep_trying
+from wheelcache.events import Sink, ignore
 from wheelcache.programs import ProgramMissingError, ProgramTimeoutError, Runner
 
 if TYPE_CHECKING:
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 _ANSWER: Final = 60
 """Seconds that the engine may take for an answer."""
+
+_SILENCE: Final = 120.0
+"""Seconds without a word from the engine after which a pull counts as stuck; checking a large layer is silent too."""
 
 _PAUSE: Final = 0.1
 """Seconds between two looks."""
@@ -48,18 +54,34 @@ class Engine:
     """A Docker engine that answers; close it, or use it as a context.
 
     Every method raises EngineError when the engine fails or goes away.
+
+    Args:
+        client: the SDK's own.
+        emit: takes how far pulls are.
+        stop: set when the user interrupts; ends a pull.
     """
 
-    def __init__(self, client: DockerClient) -> None:
+    def __init__(self, client: DockerClient, *, emit: Sink = ignore, stop: threading.Event | None = None) -> None:
         self._client = client
+        self._emit = emit
+        self._stop = stop or threading.Event()
 
     @classmethod
-    def connect(cls, *, run: Runner, environ: Mapping[str, str] | None = None) -> Engine:
+    def connect(
+        cls,
+        *,
+        run: Runner,
+        environ: Mapping[str, str] | None = None,
+        emit: Sink = ignore,
+        stop: threading.Event | None = None,
+    ) -> Engine:
         """Connects to the engine that the docker client would use: `DOCKER_HOST`, else its current context.
 
         Args:
             run: runs programs; asks the client for its buildx plugin.
             environ: the environment; None for this process's own.
+            emit: takes how far pulls are.
+            stop: set when the user interrupts; ends a pull.
 
         Raises:
             EngineError: no engine answers, or the docker client or its buildx plugin is missing.
@@ -80,7 +102,7 @@ class Engine:
             raise EngineError(
                 f"expected a Docker engine at {where}, found none: {_reason(error)}", hint=_START_HINT
             ) from error
-        engine = cls(client)
+        engine = cls(client, emit=emit, stop=stop)
         try:
             _check_buildx(run, environ)
         except EngineError:
@@ -121,29 +143,44 @@ class Engine:
         config = self.image_config(ref)
         return None if config is None else config.size
 
-    def pull(self, ref: str, *, platform: str | None = None, timeout: float = 600) -> str:
-        """Pulls *ref* from its registry and returns its id.
+    def pull(self, ref: str, *, platform: str | None = None, silence: float = _SILENCE, retries: int = 3) -> str:
+        """Pulls *ref* from its registry and returns its id; layers that are there already stay when it is tried again.
 
         Args:
             ref: with a tag or a digest; without either, `latest` is meant.
             platform: such as `linux/arm64`; None for the engine's own.
-            timeout: seconds for the whole pull.
+            silence: seconds without a word from the engine; a whole pull may take as long as its line needs.
+            retries: how often it is tried again at most after a fault that passes.
 
         Raises:
             MissingImageError: its registry does not have it, cannot be reached, or does not let us.
+            ProgramStoppedError: the user interrupted.
         """
-        deadline = time.monotonic() + timeout
+        return keep_trying(
+            lambda: self._pull_once(ref, platform, silence),
+            ref=ref,
+            passes=lambda error: isinstance(error, MissingImageError) and bool(error.facts["retry"]),
+            retries=retries,
+            stop=self._stop,
+            emit=self._emit,
+        )
+
+    def _pull_once(self, ref: str, platform: str | None, silence: float) -> str:
         repository, tag = split_reference(ref)
+        api = self._client.api
         try:
             with _door(f"pull {ref}"):
-                answers = self._client.api.pull(repository, tag=tag, stream=True, decode=True, platform=platform)
-                for answer in answers:
-                    if "error" in answer:
-                        raise _missing_image(ref, str(answer["error"]))
-                    if time.monotonic() > deadline:
-                        raise _missing_image(ref, f"not pulled within {timeout:.0f} s")
+                reason = follow_pull(
+                    ref,
+                    lambda: api.pull(repository, tag=tag, stream=True, decode=True, platform=platform),
+                    silence=silence,
+                    stop=self._stop,
+                    emit=self._emit,
+                )
         except EngineError as error:
-            raise _missing_image(ref, str(error.facts.get("reason", error.message))) from error
+            reason = str(error.facts.get("reason", error.message))
+        if reason:
+            raise _missing_image(ref, reason)
         image_id = self.image_id(ref)
         if image_id is None:
             raise _missing_image(ref, "not found after it was pulled")
@@ -202,7 +239,7 @@ class Engine:
         with (
             self._container(image, command=["unused"], network_mode="none") as container,
             _door(f"export {image}"),
-            tarfile.open(fileobj=_Chunks(container.export()), mode="r|") as archive,  # type: ignore[arg-type, call-overload]
+            tarfile.open(fileobj=Chunks(container.export()), mode="r|") as archive,  # type: ignore[arg-type, call-overload]
         ):
             for member in archive:
                 content = archive.extractfile(member) if member.isfile() and wanted(member.name) else None
@@ -226,6 +263,14 @@ class Engine:
                 return False
         return True
 
+    def discard(self, image_id: str) -> bool:
+        """Removes an image that no reference names; False when one does, or the engine wants to keep it."""
+        with suppress(EngineError), _door(f"remove {image_id}"):
+            if not self._client.images.get(image_id).tags:
+                self._client.images.remove(image_id)
+                return True
+        return False
+
     def disk_usage(self) -> DiskUsage:
         """Returns what `docker system df` says."""
         with _door("ask for disk usage"):
@@ -235,13 +280,15 @@ class Engine:
     def forget_context(self, name: str, *, timeout: float = 5) -> int:
         """Takes the engine's copy of a local context away, which would stay for days, and returns its bytes.
 
+        What the engine refuses is left to its own garbage collection: nothing that was built is worse for it.
+
         Args:
             name: of a named context that no other build uses.
             timeout: seconds to wait for BuildKit, which lets go of a context a little after the build has ended.
         """
         deadline = time.monotonic() + timeout
         freed = 0
-        with _door(f"forget the context {name}"):
+        with suppress(EngineError), _door(f"forget the context {name}"):
             while copies := self._context_copies(name):
                 # BuildKit compares no description when it prunes, so each copy is named by its id.
                 filters: list[Any] = [{"id": copy} for copy in copies]
@@ -252,8 +299,13 @@ class Engine:
         return freed
 
     def _context_copies(self, name: str) -> list[str]:
-        entries = self._client.df().get("BuildCache") or ()
-        return [entry["ID"] for entry in entries if entry["Description"] == f"local source for {name}"]
+        # The SDK asks for all kinds, which adds up every image and volume; before API 1.42 the engine does so anyway.
+        api = self._client.api
+        url = f"{api.base_url}/v{api.api_version}/system/df"
+        answer = api.get(url, params={"type": "build-cache"}, timeout=_ANSWER)
+        answer.raise_for_status()
+        entries = answer.json().get("BuildCache") or ()
+        return [entry["ID"] for entry in entries if entry.get("Description") == f"local source for {name}"]
 
     @contextmanager
     def _container(self, image: str, **options: Any) -> Iterator[Container]:  # noqa: ANN401 - the SDK's own words
@@ -291,30 +343,6 @@ class Engine:
                     f"{image}: {entrypoint} did not end within {timeout:.0f} s",
                     hint="look whether the machine is overloaded, and run the same command again",
                 ) from error
-
-
-class _Chunks(RawIOBase):
-    """A file made of the pieces that the engine sends."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = iter(chunks)
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        pieces, length = [self._rest], len(self._rest)
-        while size < 0 or length < size:
-            piece = next(self._chunks, b"")
-            if not piece:
-                break
-            pieces.append(piece)
-            length += len(piece)
-        data = b"".join(pieces)
-        cut = length if size < 0 else size
-        self._rest = data[cut:]
-        return data[:cut]
 
 
 @contextmanager

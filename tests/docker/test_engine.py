@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import docker
 import pytest
 
 from builders.engine import Engine, EntrypointMissingError, MissingImageError
@@ -105,7 +106,7 @@ def test_tags_move_and_go(engine: Engine, make_image: MakeImage, spare_ref: Call
 def test_an_image_that_cannot_be_pulled_is_missing(engine: Engine) -> None:
     ref = "127.0.0.1:9/team/absent:1"
     with pytest.raises(MissingImageError, match="cannot be pulled") as caught:
-        engine.pull(ref, timeout=30)
+        engine.pull(ref, silence=30)
     assert ref in caught.value.hint
     assert "docker load" in caught.value.hint
 
@@ -146,3 +147,22 @@ def test_an_engine_without_its_client_is_unfit(engine: Engine, tmp_path: Path, m
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineError, match="no docker client"):
         Engine.connect(run=run_program)
+
+
+def test_a_clean_up_that_fails_fails_nothing_else() -> None:
+    with Engine(docker.DockerClient(base_url="tcp://127.0.0.1:9", version="1.45")) as gone:
+        assert gone.forget_context("wheelcache-heavy-x") == 0
+        assert not gone.discard("sha256:" + "0" * 64)
+
+
+def test_only_an_image_that_no_reference_names_is_discarded(
+    engine: Engine, make_image: MakeImage, spare_ref: Callable[[], str]
+) -> None:
+    moving = make_image(SCRATCH, {"app": spare_ref()})
+    nameless = engine.image_id(moving)
+    assert nameless is not None
+    assert not engine.discard(nameless)
+    assert engine.image_id(moving) == nameless
+    engine.tag(make_image(SCRATCH, {"app": spare_ref()}), moving)
+    assert engine.discard(nameless)
+    assert engine.image_id(nameless) is None
