@@ -180,6 +180,8 @@ def _build_image(
     if failure is None:
         for ref in service.images:
             engine.tag(outcome.image_id, ref)
+    elif outcome.image_id and not is_checked:
+        engine.discard(outcome.image_id)
     return ServiceResult(
         name=prepared.name,
         state=state,

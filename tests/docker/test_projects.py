@@ -407,6 +407,8 @@ def test_an_image_in_which_a_later_step_changed_a_version_gets_no_tag(
         assert "wheelcache lock" in failure["hint"]
         assert Path(failure["log"]).is_file()
         assert engine.image_id(project.image("web")) == before
+        label = f"--filter=label={LOCK_LABEL}={engine.image_config(project.image('web')).labels[LOCK_LABEL]}"  # type: ignore[union-attr]
+        assert run_program(["docker", "images", "--quiet", "--filter=dangling=true", label]).stdout == b""
 
 
 def test_a_failed_step_shows_its_last_words(project: UserProject, engine: Engine, base: str) -> None:
