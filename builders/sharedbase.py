@@ -6,7 +6,9 @@ import json
 import platform
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -16,7 +18,7 @@ from builders.attempt import Builder
 from builders.commands import BuildRequest
 from builders.engine import Engine
 from builders.enginevalues import ImageConfig
-from builders.errors import BuildError, RefusedError
+from builders.errors import BuildError, EngineError, RefusedError
 from builders.plan import order_of_change
 from wheelcache.digest import digest_of_json, hex_of
 from wheelcache.lock import LockedWheel
@@ -122,7 +124,8 @@ def ensure_shared_base(
         {},
     )
     uv = find_uv(config, ordered)
-    ground, context = f"{_GROUND}:{key}", f"wheelcache-heavy-{key}"
+    # A tag of this run's own, which no other run takes away under it.
+    ground, context = f"{_GROUND}:{key}-{uuid.uuid4().hex[:12]}", f"wheelcache-heavy-{key}"
     engine.tag(config.image_id, ground)
     try:
         with tempfile.TemporaryDirectory(prefix="wheelcache-base-") as scratch:
@@ -135,7 +138,8 @@ def ensure_shared_base(
             request = BuildRequest(context=view, dockerfile=dockerfile, tags=[ref], build_contexts=contexts)
             outcome = builder.build("shared-base", lambda _attempt: request, has_network=lambda _step: False)
     finally:
-        engine.remove_image(ground)
+        with suppress(EngineError):  # a name too many harms nobody; what was built counts
+            engine.remove_image(ground)
         engine.forget_context(context)
     made = engine.image_config(ref)
     if outcome.failure is not None or made is None:

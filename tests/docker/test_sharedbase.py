@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.wheels import MadeWheel, make_wheel
@@ -14,7 +17,7 @@ from builders.engine import Engine
 from builders.errors import BuildError, RefusedError
 from builders.sharedbase import SharedBase, ensure_shared_base
 from wheelcache.lock import LockedWheel
-from wheelcache.programs import run_program
+from wheelcache.programs import Completed, run_program
 from wheelcache.store import Store
 
 pytestmark = pytest.mark.engine
@@ -141,3 +144,25 @@ def test_a_base_that_cannot_take_wheels_is_an_error_with_its_log(make_image: Mak
 def test_a_base_that_is_not_in_the_engine_is_an_error(engine: Engine, make_base: MakeBase) -> None:
     with pytest.raises(BuildError, match="not in the engine"):
         make_base("wheelcache-test/absent:1")
+
+
+def test_two_runs_at_once_do_not_take_each_others_names_away(
+    engine: Engine, base: str, store: Store, stored: Put, builder: Builder
+) -> None:
+    wheels, grounds = [stored(TORCH)], []
+
+    def look(argv: Any, **_: Any) -> Completed:
+        grounds.append(Path(argv[argv.index("--file") + 1]).read_text().split()[1])
+        assert engine.image_id(grounds[-1]) == engine.image_id(base)
+        if len(grounds) == 1:  # another run begins and ends meanwhile
+            make()
+            assert engine.image_id(grounds[0]) == engine.image_id(base)
+        return Completed(argv=tuple(argv), returncode=1, stdout=b"", stderr=b"")
+
+    def make() -> None:
+        with pytest.raises(BuildError, match="shared base"):
+            ensure_shared_base(engine, store, base=base, wheels=wheels, builder=replace(builder, run=look))
+
+    make()
+    assert len(grounds) == 2
+    assert [engine.image_id(ground) for ground in grounds] == [None, None]
