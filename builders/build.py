@@ -293,7 +293,10 @@ def _unlike(prepared: Prepared, outcome: Outcome, workshop: Workshop) -> Service
         )
     absent = sorted(set(check.missing) - set(missing))
     if absent:
-        workshop.emit(
-            Note(level="info", message=f"{prepared.name}: stayed behind in a builder stage: {', '.join(absent)}")
+        # Tools of a builder stage, most likely; but if none of the mounted wheels came along, a COPY may be missing.
+        level: Literal["info", "warning"] = (
+            "warning" if {wheel.name for wheel in prepared.own_wheels} <= set(absent) else "info"
         )
+        names = ", ".join(absent)
+        workshop.emit(Note(level=level, message=f"{prepared.name}: stayed behind in a builder stage: {names}"))
     return None

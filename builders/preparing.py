@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from posixpath import normpath
+from typing import cast
+
+from packaging.markers import UndefinedEnvironmentName
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import NormalizedName, canonicalize_name
 
 from builders.engine import Engine
 from builders.errors import BuildError, EngineError, RefusedError
@@ -16,6 +22,8 @@ from builders.targets import ensure_image
 from wheelcache.config import BuildMode
 from wheelcache.digest import digest_of_json
 from wheelcache.lock import LockedWheel
+from wheelcache.requirements import parse_requirements
+from wheelcache.target import Target
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,12 +67,35 @@ class Prepared:
 
     @property
     def required(self) -> frozenset[str]:
-        """The projects that must be in the image; empty where only a builder stage installs."""
-        stages = self.reading.findings.stages
+        """The projects that must be in the image; what a builder stage alone installs may stay behind there.
+
+        One lockfile is for all installs, so where some stay behind it is known only of what the others name themselves,
+        and of what the shared base brings.
+        """
+        stages, installs = self.reading.findings.stages, self.reading.installs
         chain = stages.chain(stages.final)
-        if self.reading.installs and all(_stays(install, chain) for install in self.reading.installs):
-            return frozenset(wheel.name for wheel in self.locked.wheels)
-        return frozenset()
+        staying = [install for install in installs if _stays(install, chain)]
+        locked = frozenset(wheel.name for wheel in self.locked.wheels)
+        if installs and len(staying) == len(installs):
+            return locked
+        brought = {wheel.name for wheel in self.shared.wheels} if self.shared is not None else set[NormalizedName]()
+        named = {name for install in staying for name in _named(install, self.reading, self.locked.target)}
+        return locked & (brought | named)
+
+
+def _named(install: Install, reading: Reading, target: Target | None) -> Iterator[NormalizedName]:
+    """Yields the projects that an install itself names, as far as their markers hold for the target."""
+    texts = [reading.files.get(normpath(file.path), "") for file in install.requirement_files if not file.context]
+    lines = [line for text in texts for line in parse_requirements(text).requirements]
+    environment = cast("dict[str, str]", dict(target.environment)) if target is not None else None
+    for line in (*install.requirements, *lines):
+        try:
+            requirement = Requirement(line)
+            holds = requirement.marker is None or requirement.marker.evaluate(environment)
+        except (InvalidRequirement, UndefinedEnvironmentName):
+            continue
+        if holds:
+            yield canonicalize_name(requirement.name)
 
 
 def _stays(install: Install, chain: tuple[int, ...]) -> bool:
