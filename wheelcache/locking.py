@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wheelcache import __version__
-from wheelcache.config import IndexConfig, TargetConfig
+from wheelcache.config import TargetConfig
 from wheelcache.digest import Digest, digest_of_json
 from wheelcache.errors import LockError, StaleLockError
 from wheelcache.events import Note, Sink
@@ -25,6 +25,7 @@ from wheelcache.lock import (
     select_wheels,
 )
 from wheelcache.pins import read_closure, read_text
+from wheelcache.redaction import without_userinfo
 from wheelcache.requirements import parse_requirements
 from wheelcache.resolve import Demand, Resolver
 from wheelcache.target import Target, declared_target
@@ -69,7 +70,7 @@ class Locker:
                     for demand in demands
                 ],
                 "files": dict(files),
-                "indexes": [_index(index) for index in self.resolver.indexes],
+                "indexes": [without_userinfo(index.url) for index in self.resolver.indexes],
                 "torch-backend": self.resolver.torch_backend,
                 "target": target,
             }
@@ -252,13 +253,6 @@ def _pins(document: Mapping[str, Any]) -> tuple[str, ...]:
 def _portable(file: Path, root: Path) -> str:
     """Returns a name for *file* that is the same in every checkout."""
     return os.path.relpath(file, root).replace(os.sep, "/")
-
-
-def _index(index: IndexConfig) -> str:
-    from urllib.parse import urlsplit  # noqa: PLC0415
-
-    parts = urlsplit(index.url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _json(value: object) -> object:

@@ -18,6 +18,7 @@ from wheelcache.config import IndexConfig
 from wheelcache.errors import NetworkError, ResolveError
 from wheelcache.index import default_index
 from wheelcache.programs import Completed, run_program
+from wheelcache.redaction import without_userinfo
 from wheelcache.target import Target, uv_arguments
 
 _NO_ANSWER: Final = re.compile(
@@ -199,7 +200,7 @@ def _toml(document: Mapping[str, Any]) -> str:
 def _reason(completed: Completed, scratch: str) -> ResolveError | NetworkError:
     """Returns uv's own words as the error they stand for, without our temporary paths and credentials."""
     said = completed.stderr.decode(errors="replace").replace(f"{scratch}/", "").strip()
-    said = re.sub(r"(\w+://)[^/@\s]*@", r"\1", said).removeprefix("error: ")
+    said = without_userinfo(said).removeprefix("error: ")
     if "network was disabled" in said:
         return NetworkError(f"nothing can be resolved offline:\n{said}", hint="run once with the network")
     if _NO_ANSWER.search(said) and "No solution found" not in said:
