@@ -15,12 +15,12 @@ from builders.attempt import Builder, Outcome
 from builders.engine import Engine
 from builders.errors import BuildError, EngineError
 from builders.imagecheck import check_image
+from builders.labels import labels_of
 from builders.preparing import Prepared
 from builders.sharedbase import SharedBase, ensure_shared_base
 from builders.wheelimage import ensure_wheel_image
 from builders.workspace import Dressing, constraints_of, lay_out
 from wheelcache.config import BuildConfig, IndexConfig
-from wheelcache.digest import digest_of_json
 from wheelcache.errors import WheelcacheError
 from wheelcache.events import BuildFinished, Note, Sink
 from wheelcache.store import Store
@@ -160,7 +160,7 @@ def _build_image(
         wheels_image=wheels_image,
         overrides=overrides,
         constraints=constraints_of(prepared.locked.wheels),
-        labels=_labels(prepared),
+        labels=labels_of(prepared, run=workshop.builder.run),
         indexes=workshop.indexes,
         pip_timeout=workshop.settings.pip_timeout,
         pip_retries=workshop.settings.retries,
@@ -241,15 +241,6 @@ def has_network(step: str, network: str | None) -> bool:
     options = takewhile(lambda word: word.startswith("--"), words)
     named = [word.partition("=")[2] for word in options if word.startswith("--network=")]
     return next((name for name in reversed(named) if name != "default"), network) != "none"
-
-
-def _labels(prepared: Prepared) -> Mapping[str, str]:
-    """Returns labels that change only when what is installed does, so that an unchanged image keeps its id."""
-    wheels = sorted((wheel.filename, wheel.digest) for wheel in prepared.locked.wheels)
-    labels: dict[str, str] = {"wheelcache.lock": digest_of_json(wheels)}
-    if prepared.base:
-        labels["org.opencontainers.image.base.name"] = prepared.base
-    return labels
 
 
 def _failure(outcome: Outcome) -> ServiceFailure | None:

@@ -56,7 +56,9 @@ class Yard:
             EngineError: none answers.
         """
         if self._engine is None:
-            self._engine = self._resources.enter_context(Engine.connect(run=run_program))
+            session = self._session
+            connected = Engine.connect(run=run_program, emit=session.emit, stop=session.stop)
+            self._engine = self._resources.enter_context(connected)
         return self._engine
 
     def builder(self) -> Builder:
