@@ -37,6 +37,13 @@ class TransferPlanned(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TransferFinished(Event):
+    """A sync fetches no more, whatever came of it; *fetched* bytes came over the network."""
+
+    fetched: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WheelStarted(Event):
     """A wheel's transfer begins; *present* of its *size* bytes are on disk already."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from wheelcache.digest import Digest
 from wheelcache.errors import NetworkError, StoreFullError, WheelcacheError
-from wheelcache.events import Sink, TransferPlanned, Waiting, WheelFinished, WheelState
+from wheelcache.events import Sink, TransferFinished, TransferPlanned, Waiting, WheelFinished, WheelState
 from wheelcache.index import Mirror, wheel_sizes
 from wheelcache.lock import LockedWheel
 from wheelcache.pace import FetchSettings, Halted, Hosts, Throttle, Watch
@@ -92,8 +92,7 @@ def sync_wheels(
             results |= work.run(mirrors=mirrors, stop=stop)
         finally:
             made.close()
-    elif unique:
-        emit(TransferPlanned(wheels=0, size=0, present=0))
+            emit(TransferFinished(fetched=sum(result.bytes_fetched for result in results.values())))
     done = [digest for digest, result in results.items() if not result.error]
     if done:
         store.touch(done)

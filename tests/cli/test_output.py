@@ -15,13 +15,17 @@ from support.program import BIG, PROGRAM
 from support.server import Serve
 
 
-def in_terminal(program, *arguments: str, columns: int, **environ: str) -> tuple[int, str]:
+def in_terminal(program, *arguments: str, columns: int, with_stdout: bool = False, **environ: str) -> tuple[int, str]:
     """Runs the program with stderr on a terminal of so many columns; returns its code and what it wrote there."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     kept = {name: value for name, value in program.environ.items() if name != "COLUMNS"}
     with subprocess.Popen(
-        [PROGRAM, *arguments], cwd=program.cwd, env={**kept, **environ}, stdout=subprocess.DEVNULL, stderr=theirs
+        [PROGRAM, *arguments],
+        cwd=program.cwd,
+        env={**kept, **environ},
+        stderr=theirs,
+        stdout=theirs if with_stdout else subprocess.DEVNULL,
     ) as process:
         os.close(theirs)
         written = b""
@@ -63,6 +67,12 @@ def test_a_narrow_terminal_is_not_filled_with_garbage(big, server):
     bars = [line for line in screen_lines(written) if "%" in line or "|" in line]
     assert bars
     assert max(map(len, bars)) <= 20
+
+
+def test_on_a_terminal_the_result_stands_on_a_line_of_its_own(big):
+    code, written = in_terminal(big, "sync", columns=100, with_stdout=True)
+    assert code == 0
+    assert written.partition("1 wheel, 3 MB")[0].endswith("\n")
 
 
 def test_no_color_means_no_escape_codes_but_cursor_moves(big, server):

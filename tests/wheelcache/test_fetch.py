@@ -17,7 +17,15 @@ from support.server import Respond, Serve, Server, login_page, redirect
 from support.wheels import MadeWheel, make_wheel
 
 from wheelcache.errors import IntegrityError, NetworkError, StoreFullError
-from wheelcache.events import Note, TransferPlanned, Waiting, WheelFinished, WheelProgress, WheelStarted
+from wheelcache.events import (
+    Note,
+    TransferFinished,
+    TransferPlanned,
+    Waiting,
+    WheelFinished,
+    WheelProgress,
+    WheelStarted,
+)
 from wheelcache.fetch import FetchSettings, Mirror, WheelResult, sync_wheels
 from wheelcache.store import Store
 from wheelcache.transfer import LARGEST_READ
@@ -188,6 +196,7 @@ class TestAGoodDay:
         assert sync.seen(WheelStarted) == [
             WheelStarted(filename=WHEEL.filename, size=WHEEL.size, present=0, source=url)
         ]
+        assert sync.seen(TransferFinished) == [TransferFinished(fetched=WHEEL.size)]
         assert sum(event.received for event in sync.seen(WheelProgress)) == WHEEL.size
         assert sync.seen(WheelFinished) == [WheelFinished(filename=WHEEL.filename, state="downloaded")]
 

@@ -22,6 +22,7 @@ from wheelcache.events import (
     Sink,
     StepFinished,
     StepStarted,
+    TransferFinished,
     TransferPlanned,
     Waiting,
     WheelFinished,
@@ -85,6 +86,8 @@ class _Screen(Protocol):
 
     def step(self, build: str, step: str | None) -> None: ...
 
+    def settle(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -104,6 +107,8 @@ class _Console:
                     screen.line(message if level in {"info", "debug"} else f"{level}: {message}")
             case TransferPlanned(size=size, present=present):
                 screen.plan(size, present)
+            case TransferFinished():
+                screen.settle()
             case WheelStarted(filename=name, size=size, present=present):
                 screen.start(name, size, present)
             case WheelProgress(filename=name, received=received):
@@ -187,6 +192,9 @@ class _Lines:
         if step is not None and not self._quiet:
             self.line(f"{build}: {step}")
 
+    def settle(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -237,11 +245,17 @@ class _Bars:
                 dynamic_ncols=True,
             )
 
-    def close(self) -> None:
-        bars = [*self._files.values(), self._step, self._total]
+    def settle(self) -> None:
+        bars = [*self._files.values(), self._total]
+        self._files, self._total = {}, None
         for bar in bars:
             if bar is not None:
                 bar.close()
+
+    def close(self) -> None:
+        self.settle()
+        if self._step is not None:
+            self._step.close()
 
     def _bar(self, label: str, size: int, present: int, *, leave: bool) -> tqdm[object]:  # type: ignore[name-defined]  # noqa: F821
         return self._tqdm(
