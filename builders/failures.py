@@ -141,7 +141,7 @@ def _missing_image(said: _Said) -> Failure | None:
 def _network(said: _Said) -> Failure | None:
     line = None
     for text in (said.log, said.trailer):
-        for words in (faultwords.BROKEN_WAY, faultwords.NO_WAY):
+        for words in (faultwords.BROKEN_WAY, faultwords.NO_WAY, *([faultwords.CUT_SHORT] if said.has_network else [])):
             line = line or _line_with(words, text)
     if line is None:
         return None

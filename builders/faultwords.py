@@ -74,7 +74,7 @@ NO_WAY: Final = _any([
 """There is no way to the other side at all."""
 
 BROKEN_WAY: Final = _any([
-    r"after connection broken by",
+    r"after connection broken by|Max retries exceeded",
     r"[Rr]ead timed out|ReadTimeout|ConnectTimeout",
     r"[Cc]onnection (?:timed out|reset|aborted)",
     r"Connection broken|IncompleteRead|ChunkedEncodingError|RemoteDisconnected",
@@ -90,6 +90,12 @@ BROKEN_WAY: Final = _any([
     r"curl: \((?:5|6|7|18|28|52|55|56|92)\)",
 ])  # fmt: skip
 """There is a way, and it failed."""
+
+CUT_SHORT: Final = _any([
+    r"Wheel '[^']*' located at \S+ is invalid",
+    r"zipfile\.BadZipFile|File is not a zip file",
+])  # fmt: skip
+"""What older pips make of a download that ended early: they compare no lengths."""
 
 REGISTRY: Final = _any([
     r"failed to resolve source metadata",

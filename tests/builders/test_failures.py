@@ -217,3 +217,9 @@ def test_any_text_has_an_answer(log: str, trailer: str) -> None:
     failure = classify(log, trailer)
     assert failure.message
     assert len(failure.message) < 1000
+
+
+def test_a_wheel_that_an_older_pip_found_cut_short_is_a_network_fault_where_there_is_a_network():
+    log = "ERROR: Wheel 'torch' located at /tmp/pip-unpack-1/torch-2.8.0-cp311-cp311-linux_x86_64.whl is invalid.\n"
+    assert (classify(log, EXIT_1).fault, classify(log, EXIT_1).retry) == ("network", True)
+    assert classify(log, EXIT_1, has_network=False).fault == "unknown"
