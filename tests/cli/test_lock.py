@@ -261,3 +261,30 @@ def test_a_lockfile_of_another_tool_beside_ours_does_not_end_status(project):
 
     assert shown.code == 0
     assert "pylock.foreign.toml: left out" in shown.err
+
+
+def test_versions_stay_when_the_target_changes(run, server):
+    root = server.put_index([GAMMA])
+    run.service("one", "gamma")
+    run.declare("one", index=root)
+    assert run("lock").code == 0
+    server.put_index([GAMMA, GAMMA_2])
+    file = run.cwd / "wheelcache.toml"
+    file.write_text(file.read_text().replace("3.11", "3.12"))
+
+    assert run("lock").code == 0
+
+    assert versions(run, "one") == {"gamma": GAMMA.version}
+    assert 'python_version = "3.12"' in (run.cwd / "pylock.one.toml").read_text()
+
+
+def test_a_service_that_joins_an_equal_build_is_taken_into_its_lockfile(run, index):
+    run.service("web", "gamma")
+    run.declare("web", index=index)
+    assert run("lock").code == 0
+    file = run.cwd / "wheelcache.toml"
+    file.write_text(file.read_text() + '[[services]]\nname = "worker"\ncontext = "web"\n')
+
+    assert run("lock").code == 0
+
+    assert run("status", "worker").code == 0
