@@ -152,7 +152,25 @@ provision_install_engine() {
   hash -r
 }
 
+# True while the dockerd that a pid file names runs; a killed one stays in the process table until somebody reaps it.
+provision_dockerd_lives() {
+  local pid
+  pid=$(cat "$1" 2>/dev/null) && [[ -n $pid && $(cat "/proc/$pid/comm" 2>/dev/null) == dockerd ]] &&
+    ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null
+}
+
 # Starts dockerd in a session of its own, so that it outlives this shell and its terminal, and holds none of its files.
+provision_launch_dockerd() {
+  local pid_file=$1 log=$2
+  if provision_dockerd_lives "$pid_file"; then return; fi
+  rm -f "$pid_file" # dockerd refuses to start beside one whose process it takes for alive
+  (
+    if [[ -n ${PROVISION_LOCK_FD:-} ]]; then exec {PROVISION_LOCK_FD}>&-; fi
+    exec setsid nohup dockerd --pidfile "$pid_file" </dev/null >>"$log" 2>&1
+  ) &
+  disown
+}
+
 provision_start_engine() {
   local pid_file=$PROVISION_ENGINE_DIR/dockerd.pid log=$PROVISION_ENGINE_DIR/dockerd.log second
   if [[ -d /run/systemd/system ]]; then
@@ -163,12 +181,9 @@ provision_start_engine() {
   fi
   provision_say "starting dockerd (log: $log)"
   mkdir -p "$PROVISION_ENGINE_DIR"
-  (
-    if [[ -n ${PROVISION_LOCK_FD:-} ]]; then exec {PROVISION_LOCK_FD}>&-; fi
-    exec setsid nohup dockerd --pidfile "$pid_file" </dev/null >>"$log" 2>&1
-  ) &
-  disown
   for ((second = 0; second < 60; second++)); do
+    # Again every few seconds: an engine killed a moment ago may still hold what the new one needs.
+    if ((second % 5 == 0)); then provision_launch_dockerd "$pid_file" "$log"; fi
     if provision_engine_answers; then return; fi
     sleep 1
   done
@@ -209,14 +224,14 @@ stop_engine() {
     return
   fi
   pid=$(<"$pid_file")
-  if [[ $(cat "/proc/$pid/comm" 2>/dev/null) != dockerd ]]; then
+  if ! provision_dockerd_lives "$pid_file"; then
     rm -f "$pid_file"
     provision_say "the engine started from here is gone already"
     return
   fi
   kill "$pid"
   for ((second = 0; second < 60; second++)); do
-    if ! kill -0 "$pid" 2>/dev/null; then
+    if ! provision_dockerd_lives "$pid_file"; then
       rm -f "$pid_file"
       provision_say "engine stopped"
       return
