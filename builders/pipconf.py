@@ -23,7 +23,6 @@ def pip_conf(
     retries: int = 3,
     index_url: str = "",
     extra_index_urls: Sequence[str] = (),
-    has_constraints: bool = True,
 ) -> str:
     """Returns the text for /etc/pip.conf (pip's "Configuration Files").
 
@@ -33,15 +32,13 @@ def pip_conf(
         retries: of each connection, when online.
         index_url: for online builds; empty for pip's default. May hold credentials, so the text is a secret.
         extra_index_urls: for online builds.
-        has_constraints: True when `constraints.txt` lies beside the wheels.
 
     Raises:
         ValueError: a URL has a blank or a line end in it.
     """
     _refuse_breaks(index_url, *extra_index_urls)
-    lines = ["[global]", f"find-links = {WHEELS}", "disable-pip-version-check = true", f"timeout = {timeout:g}"]
-    if has_constraints:
-        lines.append(f"constraint = {WHEELS}/constraints.txt")
+    lines = ["[global]", f"find-links = {WHEELS}", f"constraint = {WHEELS}/constraints.txt"]
+    lines += ["disable-pip-version-check = true", f"timeout = {timeout:g}"]
     if sealed:
         lines += ["no-index = true", "retries = 0"]
     else:

@@ -14,6 +14,9 @@ from wheelcache.files import copy_sharing_blocks, store_errors
 from wheelcache.lock import LockedWheel
 from wheelcache.store import Store
 
+_NAMED: Final = 3
+"""As many of the missing wheels as an error names."""
+
 MARKER: Final = ".wheelcache.json"
 """Lists what we put into a wheelhouse: all else in it is somebody's."""
 
@@ -52,9 +55,13 @@ def write_wheelhouse(folder: Path, locks: Mapping[str, Sequence[LockedWheel]], s
         StoreError: a wheel is not in the store, or the disk failed.
     """
     wheels = _by_filename(locks)
-    missing = [wheel.filename for wheel in wheels.values() if not store.has(wheel)]
+    missing = [name for name, wheel in sorted(wheels.items()) if not store.has(wheel)]
     if missing:
-        raise StoreError(f"{', '.join(missing)}: not in the store", hint="run wheelcache sync first")
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise StoreError(
+            f"the store lacks {len(missing)} of the locked wheels: {', '.join(missing[:_NAMED])}{more}",
+            hint="run wheelcache sync with the same arguments first",
+        )
     texts = {f"requirements.{name}.txt": _requirements(locked) for name, locked in locks.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,7 @@ hint: name another folder, or remove what is not ours
 
 def test_a_wheelhouse_before_a_sync(project):
     project("wheelhouse", "wheels").shows("""\
-exit 2
+exit 6
 -- stderr
 error: the store lacks 3 of the locked wheels: alpha-2.0-py3-none-any.whl, beta-1.0-py3-none-any.whl, gamma-1.0-py3-none-any.whl
 hint: run wheelcache sync with the same arguments first

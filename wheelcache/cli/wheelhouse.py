@@ -42,13 +42,6 @@ def command(
     if services or not files:
         locked += standing_lockfiles(project, services, session, is_target_given=python is not None)
     _refuse_equal_names(locked)
-    absent = sorted({wheel.filename for each in locked for wheel in each.wheels if not session.store.has(wheel)})
-    if absent:
-        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""  # noqa: PLR2004 - as many as a line holds
-        raise UsageError(
-            f"the store lacks {len(absent)} of the locked wheels: {', '.join(absent[:3])}{more}",
-            hint="run wheelcache sync with the same arguments first",
-        )
     written = write_wheelhouse(folder, {_name(each.path): each.wheels for each in locked}, session.store)
     size = sum({wheel.digest: wheel.size or 0 for each in locked for wheel in each.wheels}.values())
     count = len({wheel.digest for each in locked for wheel in each.wheels})
