@@ -1,11 +1,14 @@
-"""The catalog: what each blob is called, how its file looked when verified, when it was last used (SQLite).
+"""The catalog: what each blob is called, its pieces' checksums, when it was used; how fast each host was (SQLite).
 
-Blobs are the truth. A catalog that is missing, damaged or of another version is made anew and fills itself again.
+Blobs are the truth. A catalog that is missing, damaged or of an unknown version is made anew and fills itself again:
+from the blobs, and as hosts are measured anew. One of an older version that we know is brought up to date.
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -16,8 +19,9 @@ from typing import Final, TypeVar
 from wheelcache.digest import Digest
 from wheelcache.errors import StoreError, StoreFullError
 
-VERSION: Final = 1
-_SCHEMA: Final = """
+VERSION: Final = 2
+_TABLES: Final = {
+    "blobs": """
 CREATE TABLE IF NOT EXISTS blobs (
     digest TEXT PRIMARY KEY,
     name TEXT NOT NULL,
@@ -29,8 +33,40 @@ CREATE TABLE IF NOT EXISTS blobs (
     verified_at REAL NOT NULL,
     last_used REAL NOT NULL
 ) WITHOUT ROWID
-"""
+""",
+    "pieces": """
+CREATE TABLE IF NOT EXISTS pieces (
+    digest TEXT PRIMARY KEY,
+    piece_bytes INTEGER NOT NULL,
+    crcs BLOB NOT NULL
+)
+""",
+    "sources": """
+CREATE TABLE IF NOT EXISTS sources (
+    host TEXT PRIMARY KEY,
+    rate REAL NOT NULL,
+    per_connection REAL NOT NULL,
+    connections INTEGER NOT NULL,
+    faults INTEGER NOT NULL,
+    seen_at REAL NOT NULL
+) WITHOUT ROWID
+""",
+}
+_KEPT: Final = {1: ("blobs",)}
+"""The tables that are taken over as they are, by the version of the file."""
+
 _PUT: Final = "REPLACE INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_PIECES: Final = "REPLACE INTO pieces VALUES (?, ?, ?)"
+_PIECES: Final = "SELECT piece_bytes, crcs, size FROM pieces JOIN blobs USING (digest) WHERE digest = ?"
+_PUT_HOST: Final = "REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?)"
+_HOSTS: Final = "SELECT host, rate, per_connection, connections, faults, seen_at FROM sources"
+
+_HOST: Final = re.compile(r"[\w.:%\[\]-]{1,300}")
+_HIGHEST_RATE: Final = 1e13
+_HIGHEST_COUNT: Final = 1_000_000
+_LATEST: Final = 1e11
+"""Bytes per second, connections or faults, seconds since 1970: beyond these a row is no record of ours."""
+
 _BUSY_SECONDS: Final = 30.0
 
 T = TypeVar("T")
@@ -49,6 +85,40 @@ class Entry:
     inode: int
     verified_at: float
     last_used: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pieces:
+    """A blob's CRC-32 piece by piece, to find where it rots; whether it is whole its digest says.
+
+    Attributes:
+        piece_bytes: the size of each piece in bytes; the last one may be shorter.
+        crcs: one per piece, in order.
+    """
+
+    piece_bytes: int
+    crcs: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HostRecord:
+    """How a host did over all runs.
+
+    Attributes:
+        host: and port, as `host_of` gives them; never with credentials.
+        rate: bytes per second, of all its connections together.
+        per_connection: bytes per second of one.
+        connections: at which that was.
+        faults: failures in a row at the end of the last run.
+        seen_at: seconds since 1970.
+    """
+
+    host: str
+    rate: float
+    per_connection: float
+    connections: int
+    faults: int
+    seen_at: float
 
 
 class Catalog:
@@ -72,9 +142,35 @@ class Catalog:
 
         return self._run(read)
 
-    def put(self, entry: Entry) -> None:
-        """Adds an entry, or replaces the one of its digest."""
-        self._run(lambda connection: connection.execute(_PUT, astuple(entry)))
+    def put(self, entry: Entry, pieces: Pieces | None = None) -> None:
+        """Adds an entry, or replaces the one of its digest.
+
+        Args:
+            entry: the blob.
+            pieces: its checksums; None keeps those that are there, which are of the same bytes.
+        """
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(_PUT, astuple(entry))
+            if pieces is not None:
+                words = struct.pack(f">{len(pieces.crcs)}I", *pieces.crcs)
+                connection.execute(_PUT_PIECES, (entry.digest, pieces.piece_bytes, words))
+
+        self._run(write)
+
+    def pieces(self, digest: Digest) -> Pieces | None:
+        """Returns the checksums of a blob; None where none are known that fit its size."""
+        return _pieces(self._run(lambda connection: connection.execute(_PIECES, (digest,)).fetchone()))
+
+    def host_records(self) -> dict[str, HostRecord]:
+        """Returns how each host did; rows that no run of ours can have written are left out."""
+        rows = self._run(lambda connection: connection.execute(_HOSTS).fetchall())
+        return {record.host: record for row in rows if (record := _host_record(row))}
+
+    def put_host_records(self, records: Iterable[HostRecord]) -> None:
+        """Adds records, or replaces those of their hosts; those that would not be read again are left out."""
+        rows = [row for record in records if _host_record(row := astuple(record))]
+        self._run(lambda connection: connection.executemany(_PUT_HOST, rows))
 
     def touch(self, digests: Iterable[Digest], *, now: float) -> None:
         """Notes that blobs were used."""
@@ -93,12 +189,10 @@ class Catalog:
 
     def _once(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with closing(sqlite3.connect(self._file, timeout=_BUSY_SECONDS)) as connection, connection:
-            found = connection.execute("PRAGMA user_version").fetchone()[0]
-            if found != VERSION:
-                connection.execute("DROP TABLE IF EXISTS blobs")
-                connection.execute(_SCHEMA)
-                connection.execute(f"PRAGMA user_version = {VERSION}")
-            connection.execute("PRAGMA synchronous = OFF")  # nothing is lost that the blobs do not tell again
+            connection.text_factory = _text
+            connection.execute("PRAGMA synchronous = OFF")  # nothing is lost that cannot be told or measured again
+            if _version(connection) != VERSION:
+                _bring_up(connection)
             return work(connection)
 
     @contextmanager
@@ -109,6 +203,65 @@ class Catalog:
             if _code(error) == sqlite3.SQLITE_FULL:
                 raise StoreFullError(f"{self._file}: no room left on the disk", hint="free some space") from error
             raise StoreError(f"{self._file}: {error}", hint="remove this file: it is made anew") from error
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return found
+
+
+def _bring_up(connection: sqlite3.Connection) -> None:
+    """Makes the tables of today, keeping what a known version holds, in one transaction that stays open."""
+    connection.execute("BEGIN IMMEDIATE")
+    found = _version(connection)
+    if found == VERSION:  # another process was faster
+        return
+    for table, schema in _TABLES.items():
+        if table not in _KEPT.get(found, ()):
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
+        connection.execute(schema)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _text(raw: bytes) -> str:
+    """Reads a text as it is: SQLite does not check that it is UTF-8, and one bad row must not hide the others."""
+    return raw.decode(errors="replace")
+
+
+def _pieces(row: tuple[object, ...] | None) -> Pieces | None:
+    match row:
+        case (int(piece_bytes), bytes(words), int(size)) if piece_bytes > 0:
+            if len(words) == 4 * -(-size // piece_bytes):
+                return Pieces(piece_bytes=piece_bytes, crcs=struct.unpack(f">{len(words) // 4}I", words))
+    return None
+
+
+def _host_record(row: tuple[object, ...]) -> HostRecord | None:
+    match row:
+        case (
+            str(host),
+            int(rate) | float(rate),
+            int(per_connection) | float(per_connection),
+            int(connections),
+            int(faults),
+            int(seen_at) | float(seen_at),
+        ) if (
+            _HOST.fullmatch(host)
+            and 0 <= rate <= _HIGHEST_RATE
+            and 0 <= per_connection <= _HIGHEST_RATE
+            and 0 <= connections <= _HIGHEST_COUNT
+            and 0 <= faults <= _HIGHEST_COUNT
+            and 0 <= seen_at <= _LATEST
+        ):
+            return HostRecord(
+                host=host,
+                rate=float(rate),
+                per_connection=float(per_connection),
+                connections=connections,
+                faults=faults,
+                seen_at=float(seen_at),
+            )
+    return None
 
 
 def _code(error: sqlite3.Error) -> int:
