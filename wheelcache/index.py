@@ -21,10 +21,10 @@ from packaging.utils import (
 
 from wheelcache.digest import Digest, hex_of, parse_digest
 from wheelcache.errors import LockError, NetworkError
+from wheelcache.faults import FATAL, Fault, SourceFault, public_url
 from wheelcache.lock import LockedWheel
 from wheelcache.pins import Pin
 from wheelcache.target import Target
-from wheelcache.transfer import FATAL, Fault, SourceFault, public_url
 
 if TYPE_CHECKING:
     from pypi_simple import DistributionPackage
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _PARALLEL: Final = 8
 _ATTEMPTS: Final = 4
+_NO_PAGE: Final = frozenset({403, 410})
+"""Besides 404, which is no fault: some servers say these of what they do not have."""
 
 T = TypeVar("T")
 
@@ -49,6 +51,21 @@ class Mirror:
 
     url: str
     of: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Offer:
+    """What a mirror says of one file. Without URLs and digests it does not list the file.
+
+    Attributes:
+        urls: where it has the file; with the mirror's credentials.
+        other_digests: of other bytes that it lists under the file's name: no source, and worth a report.
+        is_guess: it does not list the file; the *urls* are where a mirror of the files alone would have it.
+    """
+
+    urls: tuple[str, ...] = ()
+    other_digests: tuple[Digest, ...] = ()
+    is_guess: bool = False
 
 
 def default_index(environ: Mapping[str, str]) -> str:
@@ -133,9 +150,19 @@ def _known_to(indexes: Sequence[str], url: str) -> str:
 
 
 def mirror_urls(
-    project: NormalizedName, filename: str, digest: Digest, mirror: Mirror, *, transport: Transport
-) -> tuple[str, ...]:
-    """Returns where *mirror* offers the file; empty where it does not, or offers other bytes under that name.
+    project: NormalizedName,
+    filename: str,
+    digest: Digest,
+    mirror: Mirror,
+    *,
+    transport: Transport,
+    known: Sequence[str] = (),
+    guess: bool = True,
+) -> Offer:
+    """Returns what *mirror* offers under the file's name: the file, other bytes, or nothing.
+
+    Some mirrors serve an index's files and only rewrite their URLs, or have no pages at all. Where a mirror does not
+    list the file, it may have it all the same at the path that the lockfile gives.
 
     Args:
         project: normalised (PEP 503).
@@ -143,16 +170,68 @@ def mirror_urls(
         digest: what its bytes must be. A mirror that lists none may have them: the transfer will tell.
         mirror: whom to ask.
         transport: how.
+        known: the file's URLs elsewhere, as locked.
+        guess: offer rewritten URLs where the file is not listed. An index that is asked where its own file moved to
+            has no use for them.
 
     Raises:
-        SourceFault: it cannot be asked.
+        SourceFault: it cannot be asked, or refuses and there is nothing to guess.
     """
-    files = _project_files(mirror.url, project, transport=transport)
-    return tuple(
-        _with_credentials_of(mirror.url, file.url)
-        for file in files
-        if file.filename == filename and file.digests.get("sha256", hex_of(digest)).lower() == hex_of(digest)
+    guesses = _guesses(mirror.url, known) if guess else Offer()
+    try:
+        files = _project_files(mirror.url, project, transport=transport)
+    except SourceFault as fault:
+        if guesses.urls and _says_no_page(fault):
+            return guesses
+        raise
+    named = [file for file in files if file.filename == filename]
+    listed = [(_digest_of(file), _with_credentials_of(mirror.url, file.url)) for file in named]
+    if not listed:
+        return guesses
+    return Offer(
+        urls=tuple(dict.fromkeys(url for found, url in listed if found in (None, digest))),
+        other_digests=tuple(dict.fromkeys(found for found, _ in listed if found not in (None, digest))),
     )
+
+
+def rewritten_urls(mirror: str, url: str) -> tuple[str, ...]:
+    """Returns where *mirror* would have the file of *url* if it served the same paths, likeliest first.
+
+    These are the path at the mirror's origin, and under the mirror's root without its `/simple`. Query and fragment are
+    dropped: a signature is good for one host.
+
+    Args:
+        mirror: the root of a Simple API; the URLs get its user and password.
+        url: `https:` or `http:`; there is none for another.
+    """
+    try:
+        root, file = urlsplit(mirror), urlsplit(url)
+    except ValueError:
+        return ()
+    if not {root.scheme, file.scheme} <= {"https", "http"} or not root.netloc or not file.path.strip("/"):
+        return ()
+    folder = root.path.rstrip("/").removesuffix("/simple").rstrip("/")
+    paths = dict.fromkeys((file.path, folder + file.path))
+    return tuple(urlunsplit((root.scheme, root.netloc, path, "", "")) for path in paths)
+
+
+def _guesses(mirror: str, known: Sequence[str]) -> Offer:
+    urls = tuple(dict.fromkeys(found for url in known for found in rewritten_urls(mirror, url) if found not in known))
+    return Offer(urls=urls, is_guess=bool(urls))
+
+
+def _says_no_page(fault: SourceFault) -> bool:
+    """True when a server answered that it has no such page."""
+    response = getattr(fault.__cause__, "response", None)
+    return getattr(response, "status_code", None) in _NO_PAGE
+
+
+def _digest_of(file: DistributionPackage) -> Digest | None:
+    """Returns the digest that an index lists for a file; None where it lists none, or what is no digest."""
+    try:
+        return parse_digest(f"sha256:{file.digests.get('sha256')}")
+    except ValueError:
+        return None
 
 
 def wheels_of_requirements(

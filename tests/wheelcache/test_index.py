@@ -5,18 +5,27 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from pypi_simple import PYPI_SIMPLE_ENDPOINT, PyPISimple
 from support.server import Respond, Serve, Server, login_page
 from support.wheels import make_wheel
 
-from wheelcache.digest import digest_of_bytes
+from wheelcache.digest import digest_of_bytes, hex_of
 from wheelcache.errors import LockError, NetworkError
-from wheelcache.index import Mirror, default_index, mirror_urls, wheel_sizes, wheels_of_requirements
+from wheelcache.faults import Fault, SourceFault
+from wheelcache.index import (
+    Mirror,
+    Offer,
+    default_index,
+    mirror_urls,
+    rewritten_urls,
+    wheel_sizes,
+    wheels_of_requirements,
+)
 from wheelcache.pins import Pin
 from wheelcache.target import declared_target
-from wheelcache.transfer import Fault, SourceFault
 from wheelcache.transport import Transport
 
 TARGET = declared_target("3.11", "manylinux_2_28_x86_64")
@@ -107,41 +116,173 @@ class Silence:
         self._listener.close()
 
 
+def offer_of(wheel, root: str, transport: Transport, **options) -> Offer:
+    return mirror_urls("demo", wheel.filename, wheel.digest, Mirror(url=root), transport=transport, **options)
+
+
 @pytest.mark.parametrize("json_api", [False, True], ids=["html", "json"])
 class TestMirrors:
     def test_give_the_file_of_that_name_and_digest(self, server, transport, json_api):
         wheel, older = make_wheel("demo", "2.0"), make_wheel("demo", "1.0")
         root = server.put_index([older, wheel], json_api=json_api)
-        urls = mirror_urls("demo", wheel.filename, wheel.digest, Mirror(url=root), transport=transport)
-        assert urls == (f"{server.url}/simple-files/{wheel.filename}",)
+        offer = offer_of(wheel, root, transport, known=["https://files.test/packages/demo.whl"])
+        assert offer == Offer(urls=(f"{server.url}/simple-files/{wheel.filename}",))
 
     def test_may_list_no_digest(self, server, transport, json_api):
         wheel = make_wheel()
         root = server.put_index([wheel], json_api=json_api, digests=False)
-        assert mirror_urls("demo", wheel.filename, wheel.digest, Mirror(url=root), transport=transport)
+        assert offer_of(wheel, root, transport) == Offer(urls=(f"{server.url}/simple-files/{wheel.filename}",))
 
-    def test_of_other_bytes_give_nothing(self, server, transport, json_api):
+    @pytest.mark.parametrize("claimed", ["ab", "unknown", "zz" * 32])
+    def test_may_list_what_is_no_digest(self, server, transport, json_api, claimed):
         wheel = make_wheel()
-        root = server.put_index([wheel], json_api=json_api, claimed={wheel.filename: "ab" * 32})
-        assert mirror_urls("demo", wheel.filename, wheel.digest, Mirror(url=root), transport=transport) == ()
+        root = server.put_index([wheel], json_api=json_api, claimed={wheel.filename: claimed})
+        assert offer_of(wheel, root, transport) == Offer(urls=(f"{server.url}/simple-files/{wheel.filename}",))
+
+    def test_may_list_the_digest_in_upper_case(self, server, transport, json_api):
+        wheel = make_wheel()
+        claimed = {wheel.filename: hex_of(wheel.digest).upper()}
+        root = server.put_index([wheel], json_api=json_api, claimed=claimed)
+        assert offer_of(wheel, root, transport) == Offer(urls=(f"{server.url}/simple-files/{wheel.filename}",))
+
+    def test_of_other_bytes_say_which_and_are_no_source(self, server, transport, json_api):
+        wheel = make_wheel()
+        root = server.put_index([wheel], json_api=json_api, claimed={wheel.filename: "AB" * 32})
+        offer = offer_of(wheel, root, transport, known=[f"https://files.test/packages/{wheel.filename}"])
+        assert offer == Offer(other_digests=(f"sha256:{'ab' * 32}",))
 
     def test_without_the_project_give_nothing(self, server, transport, json_api):
         root = server.put_index([make_wheel("other")], json_api=json_api)
-        assert mirror_urls("demo", "x.whl", make_wheel().digest, Mirror(url=root), transport=transport) == ()
+        assert offer_of(make_wheel(), root, transport) == Offer()
+
+    def test_without_the_file_give_nothing(self, server, transport, json_api):
+        root = server.put_index([make_wheel("demo", "2.0")], json_api=json_api)
+        assert offer_of(make_wheel("demo", "1.0"), root, transport) == Offer()
 
     def test_get_their_own_credentials_back(self, server, transport, json_api):
         wheel = make_wheel()
         root = server.put_index([wheel], json_api=json_api).replace("//", "//user:secret@")
-        [url] = mirror_urls("demo", wheel.filename, wheel.digest, Mirror(url=root), transport=transport)
+        [url] = offer_of(wheel, root, transport).urls
         assert url.startswith("http://user:secret@127.0.0.1:")
         assert server.asked()[0].headers["authorization"].startswith("Basic ")
+
+
+def test_a_mirror_may_list_one_name_twice(server, transport):
+    wheel = make_wheel()
+    links = [f"/a/{wheel.filename}#sha256={'cd' * 32}", f"/b/{wheel.filename}#sha256={hex_of(wheel.digest)}"]
+    page = "".join(f'<a href="{link}">{wheel.filename}</a>' for link in [*links, *links])
+    server.put("/simple/demo/", page.encode(), content_type="text/html")
+    offer = offer_of(wheel, server.url + "/simple/", transport)
+    assert offer == Offer(urls=(f"{server.url}/b/{wheel.filename}",), other_digests=(f"sha256:{'cd' * 32}",))
+
+
+class TestRewrittenUrls:
+    @pytest.mark.parametrize(
+        ("mirror", "url", "expected"),
+        [
+            ("https://m.test/simple/", "https://f.test/p/a.whl", ["https://m.test/p/a.whl"]),
+            ("https://m.test/simple", "https://f.test/p/a.whl", ["https://m.test/p/a.whl"]),
+            ("https://m.test", "https://f.test/p/a.whl", ["https://m.test/p/a.whl"]),
+            (
+                "https://m.test/pypi/simple/",
+                "https://f.test/p/a.whl",
+                ["https://m.test/p/a.whl", "https://m.test/pypi/p/a.whl"],
+            ),
+            (
+                "https://m.test/pypi/",
+                "https://f.test/p/a.whl",
+                ["https://m.test/p/a.whl", "https://m.test/pypi/p/a.whl"],
+            ),
+            (
+                "https://m.test/mysimple/",
+                "https://f.test/p/a.whl",
+                ["https://m.test/p/a.whl", "https://m.test/mysimple/p/a.whl"],
+            ),
+            ("http://m.test:8080/simple/", "https://f.test/p/a.whl", ["http://m.test:8080/p/a.whl"]),
+            (
+                "https://m.test/simple/",
+                "https://f.test/p/a%2Bcu.whl?sig=x&t=1#sha256=ab",
+                ["https://m.test/p/a%2Bcu.whl"],
+            ),
+            ("https://m.test/simple/?token=x#y", "https://f.test/p/a.whl", ["https://m.test/p/a.whl"]),
+        ],
+    )
+    def test_are_at_the_origin_and_under_the_root(self, mirror, url, expected):
+        assert rewritten_urls(mirror, url) == tuple(expected)
+
+    def test_carry_the_credentials_of_the_mirror_and_of_nobody_else(self):
+        assert rewritten_urls("https://me:mine@m.test/pypi/simple/", "https://you:yours@f.test/p/a.whl") == (
+            "https://me:mine@m.test/p/a.whl",
+            "https://me:mine@m.test/pypi/p/a.whl",
+        )
+
+    @pytest.mark.parametrize(
+        ("mirror", "url"),
+        [
+            ("https://m.test/simple/", "file:///srv/a.whl"),
+            ("https://m.test/simple/", "ftp://f.test/a.whl"),
+            ("https://m.test/simple/", "p/a.whl"),
+            ("https://m.test/simple/", "https://f.test"),
+            ("https://m.test/simple/", "https://f.test/"),
+            ("https://m.test/simple/", "https://[f.test/a.whl"),
+            ("https://[m.test/simple/", "https://f.test/a.whl"),
+            ("file:///srv/simple/", "https://f.test/a.whl"),
+            ("m.test/simple/", "https://f.test/a.whl"),
+            ("", "https://f.test/a.whl"),
+        ],
+    )
+    def test_are_none_for_what_is_no_file_on_a_web_server(self, mirror, url):
+        assert rewritten_urls(mirror, url) == ()
+
+
+class TestAMirrorOfTheFilesAlone:
+    wheel = make_wheel("demo", "1.0")
+    known = (f"https://files.test/packages/aa/{wheel.filename}?signature=x", f"file:///srv/{wheel.filename}")
+
+    def guess_of(self, server) -> Offer:
+        urls = [f"{server.url}{path}/packages/aa/{self.wheel.filename}" for path in ("", "/pypi")]
+        return Offer(urls=tuple(urls), is_guess=True)
+
+    @pytest.mark.parametrize("status", [403, 404, 410])
+    def test_is_offered_by_the_path_of_the_lockfile(self, server, transport, status):
+        server.script("/pypi/simple/demo/", then=Respond(status=status))
+        offer = offer_of(self.wheel, server.url + "/pypi/simple/", transport, known=self.known)
+        assert offer == self.guess_of(server)
+
+    def test_may_list_other_files_of_the_project(self, server, transport):
+        root = server.put_index([make_wheel("demo", "2.0")], root="/pypi/simple")
+        assert offer_of(self.wheel, root, transport, known=self.known) == self.guess_of(server)
+
+    def test_serves_the_wheel_from_where_it_is_guessed(self, server, transport):
+        server.put_wheel(self.wheel, under="/packages/aa")
+        offer = offer_of(self.wheel, server.url + "/simple/", transport, known=self.known)
+        locked = self.wheel.locked(*offer.urls, size=None)
+        assert wheel_sizes([locked], transport=transport) == {self.wheel.digest: self.wheel.size}
+
+    def test_is_not_guessed_at_where_the_wheel_itself_comes_from(self, server, transport):
+        known = [f"{server.url}/packages/aa/{self.wheel.filename}"]
+        assert offer_of(self.wheel, server.url + "/simple/", transport, known=known) == Offer()
+
+    def test_is_not_guessed_at_when_an_index_is_asked_where_its_own_file_is(self, server, transport):
+        listing = server.put_index([make_wheel("demo", "2.0")], root="/listing")
+        for root in (listing, server.url + "/nothing/"):
+            assert offer_of(self.wheel, root, transport, known=self.known, guess=False) == Offer()
+
+    @pytest.mark.parametrize("options", [{}, {"known": known, "guess": False}], ids=["nothing known", "no guess"])
+    def test_is_a_fault_where_it_refuses_and_nothing_can_be_guessed(self, server, transport, options):
+        server.script("/simple/demo/", then=Respond(status=403))
+        with pytest.raises(SourceFault) as caught:
+            offer_of(self.wheel, server.url + "/simple/", transport, **options)
+        assert caught.value.fault is Fault.REFUSED
 
 
 class TestAMirrorInTrouble:
     @pytest.mark.parametrize(
         ("behaviour", "fault"),
         [
-            (Respond(status=403), Fault.REFUSED),
+            (Respond(status=401), Fault.REFUSED),
+            (Respond(status=407), Fault.REFUSED),
+            (Respond(status=429), Fault.BUSY),
             (Respond(status=503, headers={"Retry-After": "4"}), Fault.BUSY),
             (login_page(), Fault.FOREIGN),
             (Respond(status=200, headers={"Content-Type": "image/png"}, body=b"x"), Fault.FOREIGN),
@@ -158,19 +299,39 @@ class TestAMirrorInTrouble:
                 Fault.REFUSED,
             ),
         ],
-        ids=["forbidden", "busy", "login page", "no page", "broken json", "of the future"],
+        ids=[
+            "no credentials",
+            "proxy",
+            "greedy",
+            "busy",
+            "login page",
+            "no page",
+            "broken json",
+            "of the future",
+        ],
     )
-    def test_is_a_fault_of_its_class(self, server, transport, behaviour, fault):
+    def test_is_a_fault_of_its_class_and_no_reason_to_guess(self, server, transport, behaviour, fault):
         server.script("/simple/demo/", then=behaviour)
-        mirror = Mirror(url=server.url + "/simple/")
         with pytest.raises(SourceFault) as caught:
-            mirror_urls("demo", "x.whl", make_wheel().digest, mirror, transport=transport)
+            offer_of(make_wheel(), server.url + "/simple/", transport, known=["https://files.test/packages/demo.whl"])
         assert caught.value.fault is fault
+
+    def test_is_a_fault_when_it_keeps_silent(self, server):
+        server.put("/simple/demo/", b"a page that comes too late")
+        server.script("/simple/demo/", then=Serve(delay=60))
+        with closing(Transport(timeout=0.3)) as transport, pytest.raises(SourceFault) as caught:
+            offer_of(make_wheel(), server.url + "/simple/", transport, known=["https://files.test/packages/demo.whl"])
+        assert caught.value.fault is Fault.SILENT
+
+    def test_is_a_fault_when_nobody_answers(self, transport):
+        with pytest.raises(SourceFault) as caught:
+            offer_of(make_wheel(), "http://127.0.0.1:1/simple/", transport, known=["https://files.test/demo.whl"])
+        assert caught.value.fault is Fault.CONNECT
 
     def test_keeps_the_time_it_asked_for(self, server, transport):
         server.script("/simple/demo/", then=Respond(status=503, headers={"Retry-After": "4"}))
         with pytest.raises(SourceFault) as caught:
-            mirror_urls("demo", "x.whl", make_wheel().digest, Mirror(url=server.url + "/simple"), transport=transport)
+            offer_of(make_wheel(), server.url + "/simple", transport)
         assert caught.value.retry_after == 4.0
 
 
