@@ -130,9 +130,12 @@ class Connection:
 
     def left_by_client(self) -> bool:
         """True if the client has closed its end."""
-        with suppress(OSError):
+        try:
             return socket.socket.recv(self._socket, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        return False
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _linger_not(self) -> None:
         with suppress(OSError):
