@@ -1,45 +1,46 @@
-"""One wheel's way into the store: from source to source until its bytes are there or no source is left."""
+"""One wheel's way into the store: which parts are still to come, from which source each, and what became of them.
+
+The methods marked "held" are called with the sync's guard held, and only decide; the others do the work they name.
+"""
 
 from __future__ import annotations
 
-import time
+import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
 
+from wheelcache.claims import Claim
+from wheelcache.digest import Digest
 from wheelcache.errors import IntegrityError, NetworkError, WheelcacheError
 from wheelcache.events import Note, Sink, Waiting, WheelProgress, WheelStarted
+from wheelcache.faults import Fault, SourceFault, public_url
+from wheelcache.hosts import Hosts
 from wheelcache.index import Mirror, mirror_urls
 from wheelcache.lock import LockedWheel
-from wheelcache.pace import FetchSettings, Hosts, Throttle, Watch
+from wheelcache.pace import FetchSettings, Watch
+from wheelcache.rates import is_progress
+from wheelcache.repair import EARLIER, Audit
+from wheelcache.sources import Source, after_fault, choose_source, is_best, is_hopeless, soonest
+from wheelcache.spans import Span, split_point, unclaimed
 from wheelcache.store import Store
-from wheelcache.transfer import (
-    FIRST_READ,
-    Body,
-    Fault,
-    Source,
-    SourceFault,
-    Whole,
-    after_fault,
-    choose_source,
-    host_of,
-    is_progress,
-    judge_answer,
-    judge_beginning,
-    judge_end,
-    next_read,
-    public_url,
-    rest_of,
-)
 
 if TYPE_CHECKING:
-    from tenacity import RetryCallState
-
     from wheelcache.partial import Partial
-    from wheelcache.transport import Answer, Transport
+    from wheelcache.transport import Transport
 
 _QUIET_SECONDS: Final = 0.5
 """Pauses shorter than this are not worth an event."""
+
+_PROBE_BYTES: Final = 8 << 20
+"""What a source of unknown speed is given to show it, where there is another."""
+
+_TURN_SECONDS: Final = 4.0
+"""How long a source that is not the best keeps a connection before it is looked at again."""
+
+_HEAVY_BYTES: Final = 20_000_000
+"""From this size on it is worth asking mirrors for a wheel that its own source serves."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,262 +50,305 @@ class Shared:
     store: Store
     transport: Callable[[], Transport]
     mirrors: Sequence[Mirror]
+    indexes: Sequence[str]
     settings: FetchSettings
     emit: Sink
     watch: Watch
     hosts: Hosts
-    throttle: Throttle
     offline: bool
-    now: Callable[[], float] = time.time
+    pause: Callable[[int], float]
+    """Returns the seconds to wait after so many failures in a row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """A wheel that is in the store now.
+class LookUp:
+    """A mirror that is to be asked where it has the wheel."""
 
-    Attributes:
-        resumed: bytes of an earlier run are in it.
-        source: where the last bytes came from, without credentials; empty when none had to come.
-    """
-
-    resumed: bool
-    source: str
+    source: Source
 
 
 class Download:
-    """The download of one wheel; the caller holds its digest's lock.
+    """The download of one wheel.
 
     Args:
         wheel: which.
         shared: with what.
-        size: the wheel's size as far as known, for people only; the lockfile's word alone is trusted.
+        size: the wheel's size as far as known; the lockfile's word alone is trusted.
     """
 
     def __init__(self, wheel: LockedWheel, shared: Shared, *, size: int | None) -> None:
-        self.fetched = 0
-        """Bytes that came over the network, wasted ones included."""
-        self._wheel = wheel
+        self.wheel = wheel
+        self.size = size or 0
+        """In bytes, for ranking; 0 where unknown."""
+        self.claims: list[Claim] = []
+        """The parts that connections are fetching."""
+        self.source = ""
+        """Where the last bytes came from, without credentials; empty when none had to come."""
         self._shared = shared
-        self._watch = shared.watch
-        self._size = size
+        self._hint = size
+        self._fetched = 0
+        self._resources = ExitStack()
+        self._partial: Partial | None = None
+        self._givers: list[set[str]] = []
+        self._audit: Audit | None = None
+        self._asking: set[str] = set()
+        self._revoked: list[Claim] = []
+        self._told = 0.0
+        self._has_asked_indexes = False
         self._sources = [Source(url=url) for url in wheel.urls if not shared.offline or _is_local(url)]
         if not shared.offline:
             self._sources += [Source(url=mirror.url, is_lookup=True) for mirror in shared.mirrors]
-        self._givers: set[str] = set()
-        """Whose bytes are in the partial; the empty string stands for an earlier run's."""
-        self._one_giver = False
-        """A mixture turned out wrong: from now on all bytes are to be of one source, so that it can be told which."""
 
-    def run(self) -> Outcome:
-        """Fetches, verifies and publishes the wheel.
+    # Held: what to do next.
 
-        Raises:
-            NetworkError: every source failed; what came stays for the next run.
-            IntegrityError: every source failed, one of them with wrong bytes; none of them is kept.
-            StoreError: the disk failed or is full; what came stays.
-            Halted: the sync is to end; what came stays.
-        """
-        partial = self._shared.store.partial(self._wheel)
-        try:
-            if partial.length:
-                self._givers = {""}
-            self._shared.emit(
-                WheelStarted(
-                    filename=self._wheel.filename,
-                    size=self._wheel.size or self._size or 0,
-                    present=partial.length,
-                    source=public_url(self._sources[0].url) if self._sources else "",
-                )
-            )
-            with self._watch.flushing(partial):
-                source = self._fill(partial)
-            self._shared.store.publish(self._wheel, partial)
-            return Outcome(resumed="" in self._givers, source=source)
-        finally:
-            partial.close()
+    @property
+    def fetched(self) -> int:
+        """Bytes that came over the network, useless ones included."""
+        return self._fetched + sum(claim.received for claim in (*self.claims, *self._revoked))
 
-    def _fill(self, partial: Partial) -> str:
-        """Makes *partial* whole and right; returns its last source."""
-        from tenacity import Retrying, retry_if_exception_type, wait_random_exponential  # noqa: PLC0415 - 40 ms
+    @property
+    def is_open(self) -> bool:
+        """True when its partial is open."""
+        return self._partial is not None
 
-        settings = self._shared.settings
-        backoff = wait_random_exponential(multiplier=settings.backoff, max=settings.longest_pause)
-        while True:  # each round begins with a full budget: an attempt that made progress returns, and refills it
-            retrying = Retrying(
-                retry=retry_if_exception_type(SourceFault),
-                stop=lambda state: state.attempt_number >= settings.retries + len(self._sources),
-                wait=lambda state: self._pause(backoff, state),
-                sleep=self._watch.sleep,
-                reraise=True,
-            )
-            try:
-                done = retrying(self._attempt, partial)
-            except SourceFault as fault:
-                raise self._failure(partial) from fault
-            if done is not None:
-                return done
+    @property
+    def was_resumed(self) -> bool:
+        """True when bytes of an earlier run are in it."""
+        return any(EARLIER in givers for givers in self._givers)
 
-    def _attempt(self, partial: Partial) -> str | None:
-        """Asks one source once; returns its URL when the wheel is whole, None when it is merely nearer.
+    @property
+    def is_whole(self) -> bool:
+        """True when every byte is there and nobody is at it: time to look whether they are right."""
+        return self._partial is not None and self._partial.is_complete and not self.claims
 
-        Raises:
-            SourceFault: it is no nearer.
-            WheelcacheError: no source is left.
-        """
-        self._watch.check()
-        if partial.length and partial.length == self._wheel.size:
-            return self._verified(partial, None)
-        source = self._next_source()
-        if source is None:
-            raise self._failure(partial)
-        if source.is_lookup:
-            self._look_up(source)
+    def can_start(self, now: float) -> bool:
+        """True when a source would be asked at once, or none is left to ask."""
+        return self._choose(now) is not None or self.is_hopeless(now)
+
+    def is_hopeless(self, now: float) -> bool:
+        """True when no source is left that is worth asking."""
+        if self.claims or self._asking:
+            return False
+        hosts, budget = self._shared.hosts, self._shared.settings.retries + 1
+        hopeless = [is_hopeless(source, hosts.state(source.host), now=now, budget=budget) for source in self._sources]
+        return all(hopeless) or (self._audit is not None and self._next_audited() is None and not self._lookups())
+
+    def seconds_to_wait(self, now: float) -> float | None:
+        """Returns the seconds until a source is over its rest; None when all are dead."""
+        return soonest(self._sources, now=now, hosts=self._shared.hosts.states())
+
+    def next_part(self, now: float) -> Claim | LookUp | None:
+        """Claims the next part that nobody fetches, for a source that may be asked now; None where there is none."""
+        partial = self._partial
+        if partial is None:
             return None
-        if self._one_giver and partial.length and self._givers != {source.url}:
-            self._restart(partial)
-        before = partial.length
-        try:
-            with self._shared.hosts.slot(host_of(source.url), self._watch):
-                self._transfer(source, partial)
-        except SourceFault as fault:
-            progressed = is_progress(partial.length - before)
-            self._note_fault(source, fault, progressed=progressed)
-            if progressed:
-                return None
-            raise
-        return self._verified(partial, source)
+        if self._audit is not None:
+            return self._next_check(self._audit, partial, now)
+        free = unclaimed(partial.missing(), [claim.span() for claim in self.claims], piece=partial.piece)
+        if not free:
+            return None
+        source = self._choose(now)
+        if source is None or (source.from_zero and self.claims):
+            return None
+        if source.is_lookup:
+            return self._ask(source)
+        end = partial.size if source.from_zero else self._share(source, free[0], now)
+        return self._claim(Claim(source=source, position=free[0].start, end=end, began=now))
 
-    def _next_source(self) -> Source | None:
-        return choose_source(self._sources, now=self._watch.clock(), hosts=self._shared.hosts.states())
+    def next_share(self, now: float) -> tuple[float, Callable[[], Claim | LookUp | None]] | None:
+        """Returns how one more connection could help with what others are fetching, and how many seconds that saves."""
+        partial = self._partial
+        if partial is None or self._audit is not None or not self.claims:
+            return None
+        source = self._choose(now)
+        if source is None or source.from_zero:
+            return None
+        expected = self._shared.hosts.state(source.host).rate
+        best: tuple[float, Claim, int] | None = None
+        for claim in self.claims:
+            point = None
+            if not claim.source.from_zero:
+                point = split_point(claim.span(), piece=partial.piece, rate=claim.rate(now), other_rate=expected)
+            if point is not None and claim.end is not None:
+                left = (claim.end - claim.position) / max(claim.rate(now), 1.0)
+                if best is None or left > best[0]:
+                    best = (left, claim, point)
+        if best is None:
+            return None
+        left, claim, point = best
+        return left, lambda: self._ask(source) if source.is_lookup else self._split(claim, point, source, now)
 
-    def _look_up(self, source: Source) -> None:
-        """Puts the URLs that a mirror gives for the file in the mirror's place.
+    def wait_notice(self, now: float) -> Waiting | None:
+        """Returns what to say when nothing can be done now; None when that was said already, or is no news."""
+        if self.claims or self._asking:
+            return None
+        alive = [source for source in self._sources if not source.is_dead]
+        hosts = self._shared.hosts
+        rests = {source: max(source.rests_until, hosts.state(source.host).rests_until) for source in alive}
+        if not rests:
+            return None
+        source = min(rests, key=lambda each: rests[each])
+        if rests[source] - now < _QUIET_SECONDS or rests[source] <= self._told:
+            return None
+        self._told = rests[source]
+        last = source.last or hosts.state(source.host).last
+        reason = last.reason if last else "its server asked for a pause"
+        return Waiting(filename=self.wheel.filename, seconds=rests[source] - now, reason=reason, host=source.host)
 
-        Raises:
-            SourceFault: it cannot be asked, or does not offer the file.
-        """
-        try:
-            urls = self._urls_of(source)
-        except SourceFault as fault:
-            self._note_fault(source, fault, progressed=False)
-            raise
+    # Held: what became of it.
+
+    def release(self, claim: Claim, fault: SourceFault | None) -> None:
+        """Takes in that a connection ended."""
+        now = self._shared.watch.clock()
+        if claim in self.claims:
+            self._end(claim)
+        else:
+            self._revoked.remove(claim)
+        self._fetched += claim.received
+        self._shared.hosts.end(claim.source.host)
+        if claim.received and (fault is None or fault.fault is not Fault.FOREIGN):
+            self._shared.hosts.worked(claim.source.host, now=now)
+        if fault is not None:
+            self._note_fault(claim.source, fault, progressed=is_progress(claim.fresh), now=now)
+        elif (place := self._place(claim.source.url)) is not None:
+            self._sources[place] = replace(self._sources[place], faults=0, fruitless=0)
+
+    def learned(self, mirror: Source, found: Sequence[Source], fault: SourceFault | None) -> None:
+        """Takes in what a mirror said of the wheel."""
+        self._asking.discard(mirror.url)
+        now = self._shared.watch.clock()
+        if fault is not None:
+            self._shared.hosts.end(mirror.host)
+            self._note_fault(mirror, fault, progressed=False, now=now)
+            return
+        self._shared.hosts.end(mirror.host)
+        place = self._sources.index(mirror)
         known = {other.url for other in self._sources}
-        place = self._sources.index(source)
-        self._sources[place : place + 1] = [
-            Source(url=url, mirror=source.url) for url in dict.fromkeys(urls) if url not in known
-        ]
+        self._sources[place : place + 1] = [source for source in found if source.url not in known]
 
-    def _urls_of(self, source: Source) -> tuple[str, ...]:
-        mirror = next(mirror for mirror in self._shared.mirrors if mirror.url == source.url)
-        wheel = self._wheel
-        urls = mirror_urls(wheel.name, wheel.filename, wheel.digest, mirror, transport=self._shared.transport())
-        if not urls:
-            raise SourceFault(Fault.REFUSED, f"expected {wheel.filename}, found no such file of that digest")
-        return urls
-
-    def _transfer(self, source: Source, partial: Partial) -> None:
-        """Reads one answer to its end into *partial*."""
-        offset = 0 if source.from_zero else partial.length
-        with self._shared.transport().open(source.url, offset=offset) as answer:
-            self._watch.check()
-            verdict = judge_answer(
-                answer.status,
-                answer.headers,
-                offset=partial.length,
-                size=self._wheel.size,
-                now=self._shared.now(),
-                from_zero=source.from_zero,
-            )
-            if not isinstance(verdict, Whole):
-                self._read(source, answer, verdict, partial)
-
-    def _read(self, source: Source, answer: Answer, body: Body, partial: Partial) -> None:
-        size = self._wheel.size if self._wheel.size is not None else body.total
-        position = body.start
-        amount = FIRST_READ
-        clock, throttle = self._watch.clock, self._shared.throttle
-        with self._watch.reading(answer) as reading:
-            while body.end is None or position < body.end:
-                began = clock()
-                data = reading.read(throttle.largest_read(amount))
-                if not data:
-                    break
-                amount = next_read(amount, clock() - began)
-                self.fetched += len(data)
-                if not position:
-                    judge_beginning(data)
-                if reading.received == len(data):
-                    self._shared.hosts.worked(host_of(source.url))
-                position += len(data)
-                if size is not None and position > size:
-                    raise SourceFault(Fault.FOREIGN, f"expected {size} bytes, found more")
-                self._append(source, data[max(partial.length - (position - len(data)), 0) :], partial)
-                if delay := throttle.delay(len(data)):
-                    self._watch.sleep(delay)
-        judge_end(position, end=body.end, size=size)
-
-    def _append(self, source: Source, data: bytes, partial: Partial) -> None:
-        if data:
-            self._givers.add(source.url)
-            partial.append(data)
-            self._shared.emit(WheelProgress(filename=self._wheel.filename, received=len(data)))
-
-    def _verified(self, partial: Partial, source: Source | None) -> str:
-        """Returns where the last bytes came from, once the digest is right.
-
-        Raises:
-            SourceFault: it is wrong; nothing is kept, and who gave all the bytes is not asked again.
-        """
-        found = partial.digest()
-        if found == self._wheel.digest:
-            return public_url(source.url) if source else ""
-        length, givers = partial.length, self._givers
-        self._restart(partial)
+    def search(self, found: Digest) -> None:
+        """Begins, or goes on with, finding the wrong pieces of a file whose digest is *found*."""
+        partial = self.opened()
         fault = SourceFault(
             Fault.DIGEST,
-            f"expected {self._wheel.digest}, found {found} ({length} bytes)",
+            f"expected {self.wheel.digest}, found {found} ({partial.present} bytes)",
             hint="whoever serves this file serves another one under its name: lock again only if you trust that one",
         )
-        if source is not None and givers == {source.url}:
-            self._note_fault(source, fault, progressed=False)
-        else:
-            self._one_giver = True
-            self._note(f"the bytes gathered so far are wrong and were dropped: {fault.message}")
-        raise fault
+        if self._audit is None:
+            self._audit = Audit(self._givers, partial.checks(), [source.url for source in self._sources])
+            self._note(f"the bytes gathered are wrong and are compared with other sources': {fault.message}")
+        for url in self._audit.proven():
+            self._name_liar(url, fault)
+        spare = [source for source in self._sources if source.from_zero and not source.is_dead]
+        if self._next_audited() is None and not self._lookups() and spare:
+            self._restart(partial)  # who has no ranges cannot be asked for pieces, only for the whole
 
-    def _restart(self, partial: Partial) -> None:
-        self._shared.emit(WheelProgress(filename=self._wheel.filename, received=-partial.length))
-        partial.restart()
-        self._givers = set()
+    def name_liars(self) -> None:
+        """Rests whoever gave bytes that others' had to take the place of; the wheel is right now."""
+        if self._audit is not None:
+            fault = SourceFault(Fault.DIGEST, "gave bytes that are not the wheel's; other sources' took their place")
+            for url in self._audit.liars():
+                self._name_liar(url, fault)
 
-    def _note_fault(self, source: Source, fault: SourceFault, *, progressed: bool) -> None:
-        place = self._sources.index(source)
-        self._sources[place] = after_fault(source, fault, now=self._watch.clock(), progressed=progressed)
-        if not progressed:
-            self._shared.hosts.failed(host_of(source.url), fault)
-        if fault.fault is Fault.REFUSED and source.mirror and source.url in self._givers:
-            self._sources.append(Source(url=source.mirror, is_lookup=True))  # a signed URL that served has expired
-        self._note(f"{public_url(source.url)}: {fault.fault}: {fault.message}")
+    def _name_liar(self, url: str, fault: SourceFault) -> None:
+        place = self._place(url)
+        if place is not None and not self._sources[place].is_dead:
+            self._note_fault(self._sources[place], fault, progressed=False, now=self._shared.watch.clock())
 
-    def _note(self, sentence: str) -> None:
-        self._shared.emit(Note(level="warning", message=f"{self._wheel.filename}: {sentence}"))
+    # The work.
 
-    def _pause(self, backoff: Callable[[RetryCallState], float], state: RetryCallState) -> float:
-        """Returns the seconds until the next attempt: none while a source is untried and its host does not rest."""
-        source = self._next_source()
-        if source is None:
-            return 0.0
-        seconds = rest_of(source, now=self._watch.clock(), hosts=self._shared.hosts.states())
-        if source.faults:
-            seconds = max(seconds, backoff(state))
-        if seconds >= _QUIET_SECONDS:
-            reason = source.last.fault.value if source.last else "its server asked for a pause"
-            self._shared.emit(Waiting(filename=self._wheel.filename, seconds=seconds, reason=reason))
-        return seconds
+    def open(self, lock: AbstractContextManager[object]) -> None:
+        """Opens the partial, adopting what an earlier run left; *lock*, which is held, is given back with it.
 
-    def _failure(self, partial: Partial) -> WheelcacheError:
-        """Returns the error that says what became of each source."""
-        name = self._wheel.filename
+        Raises:
+            StoreError: it cannot be opened.
+        """
+        self._resources.enter_context(lock)
+        partial = self._shared.store.partial(self.wheel, piece=self._shared.settings.piece)
+        self._resources.callback(partial.close)
+        self._resources.enter_context(self._shared.watch.flushing(partial))
+        if partial.size is None and self._hint is not None:
+            partial.assume(self._hint)
+        self._partial = partial
+        self._givers = [{EARLIER} if count else set() for count in partial.counts()]
+        self._shared.emit(
+            WheelStarted(
+                filename=self.wheel.filename,
+                size=partial.size or 0,
+                present=partial.present,
+                source=public_url(self._sources[0].url) if self._sources else "",
+            )
+        )
+
+    def close(self) -> None:
+        """Lets go of the partial and of the digest's lock."""
+        self._resources.close()
+
+    def look_up(self, mirror: Source) -> list[Source]:
+        """Asks a mirror, or an index, where it has the wheel.
+
+        Returns:
+            The sources it names; its guesses where it has no page for the project.
+
+        Raises:
+            SourceFault: it cannot be asked, or does not offer the wheel.
+        """
+        wheel = self.wheel
+        known = [url for url in wheel.urls if not _is_local(url)]
+        offer = mirror_urls(
+            wheel.name,
+            wheel.filename,
+            wheel.digest,
+            Mirror(url=mirror.url),
+            known=known,
+            transport=self._shared.transport(),
+            guess=mirror.url not in self._shared.indexes,
+        )
+        if offer.other_digests and not offer.urls:
+            self._note(f"{public_url(mirror.url)} lists other bytes under this name and is passed over")
+        if not offer.urls:
+            raise SourceFault(Fault.REFUSED, f"expected {wheel.filename}, found no such file of that digest")
+        urls = dict.fromkeys(offer.urls)
+        return [Source(url=url, mirror=mirror.url, is_guess=offer.is_guess) for url in urls]
+
+    def receive(self, claim: Claim, fresh: int) -> None:
+        """Says that new bytes came."""
+        if fresh and claim.piece is None:
+            self._shared.emit(WheelProgress(filename=self.wheel.filename, received=fresh))
+
+    def learn(self, size: int) -> None:
+        """Takes a server's word for the size, where the lockfile says none."""
+        partial = self.opened()
+        if partial.size is None:
+            partial.assume(size)
+
+    def conclude(self) -> Digest | None:
+        """Publishes the wheel if its bytes are right; returns their digest if they are wrong.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        partial = self.opened()
+        found = partial.digest()
+        if found != self.wheel.digest:
+            return found
+        self._shared.store.publish(self.wheel, partial)
+        return None
+
+    def compare(self, claim: Claim) -> bool:
+        """Puts a piece that was fetched again beside the one that is there; True when the digest is to be looked at."""
+        partial, audit, data = self.opened(), self._audit, bytes(claim.data)
+        if audit is None or claim.piece is None:
+            return True
+        is_due = audit.note(claim.piece, claim.source.url, zlib.crc32(data))
+        if data != partial.read_piece(claim.piece):
+            partial.replace_piece(claim.piece, data)
+            self.source = public_url(claim.source.url)
+        return is_due
+
+    def failure(self) -> WheelcacheError:
+        """Returns the error that says what became of each source; wrong bytes are not kept."""
+        name, partial = self.wheel.filename, self._partial
         if not self._sources:
             if self._shared.offline:
                 return NetworkError(
@@ -315,12 +359,159 @@ class Download:
         faults = [(public_url(source.url), source.last) for source in self._sources if source.last]
         lines = [f"  {url}: {fault.fault}: {fault.message}" for url, fault in faults]
         hints = [fault.hint for _, fault in faults if fault.hint]
-        kept = f"; {partial.length} bytes are kept for the next run" if partial.length else ""
+        is_wrong = any(fault.fault is Fault.DIGEST for _, fault in faults)
+        if self._audit is not None and partial is not None:
+            self._restart(partial)
+        kept = f"; {partial.present} bytes are kept for the next run" if partial is not None and partial.present else ""
         message = "\n".join([f"{name}: every source failed{kept}", *lines])
         hint = hints[0] if hints else "check the network, or name another mirror, then run the same command again"
-        if any(fault.fault is Fault.DIGEST for _, fault in faults):
-            return IntegrityError(message, hint=hint, digest=self._wheel.digest, filename=name)
-        return NetworkError(message, hint=hint, digest=self._wheel.digest, filename=name)
+        kind = IntegrityError if is_wrong else NetworkError
+        return kind(message, hint=hint, digest=self.wheel.digest, filename=name)
+
+    def opened(self) -> Partial:
+        """Returns its partial, which is open.
+
+        Raises:
+            RuntimeError: it is not.
+        """
+        if self._partial is None:
+            raise RuntimeError("the partial is not open")
+        return self._partial
+
+    # Within.
+
+    def _choose(self, now: float) -> Source | None:
+        tried = {claim.source.url for claim in self.claims if claim.source.fruitless or claim.source.from_zero}
+        return choose_source(
+            self._sources,
+            now=now,
+            hosts=self._shared.hosts.states(),
+            may_look_up=self._left() >= _HEAVY_BYTES and not self._asking,
+            avoid=tried | self._asking,
+        )
+
+    def _left(self) -> int:
+        return self.size - (self._partial.present if self._partial is not None else 0)
+
+    def _ask(self, source: Source) -> LookUp:
+        self._asking.add(source.url)
+        self._shared.hosts.begin(source.host)
+        return LookUp(source=source)
+
+    def _claim(self, claim: Claim) -> Claim:
+        self.claims.append(claim)
+        self._shared.hosts.begin(claim.source.host)
+        return claim
+
+    def _share(self, source: Source, span: Span, now: float) -> int | None:
+        """Returns where a part is to end: a source that is not the best gets what it can bring in a few seconds."""
+        states = self._shared.hosts.states()
+        serving = [other for other in self._sources if not other.is_lookup]
+        if span.end is None or is_best(source, serving, now=now, hosts=states):
+            return span.end
+        piece = self.opened().piece
+        amount = max(int(self._shared.hosts.state(source.host).rate * _TURN_SECONDS), _PROBE_BYTES, piece)
+        return min(span.end, (span.start + amount) // piece * piece)
+
+    def _split(self, claim: Claim, point: int, source: Source, now: float) -> Claim:
+        """Gives the rest of a part, from *point* on, to another connection."""
+        end = claim.end
+        if point <= claim.position:
+            claim.revoke()
+            point = claim.position
+            self._end(claim)
+            self._revoked.append(claim)
+        else:
+            claim.end = point
+        return self._claim(Claim(source=source, position=point, end=end, began=now))
+
+    def _end(self, claim: Claim) -> None:
+        """Takes a part from those that are being fetched, and notes who gave its bytes."""
+        self.claims.remove(claim)
+        if not claim.fresh:
+            return
+        self.source = public_url(claim.source.url)
+        pieces = range(claim.start // self.opened().piece, -(-claim.position // self.opened().piece))
+        self._givers += [set() for _ in range(pieces.stop - len(self._givers))]
+        for index in pieces:
+            self._givers[index].add(claim.source.url)
+
+    def _next_check(self, audit: Audit, partial: Partial, now: float) -> Claim | LookUp | None:
+        """Claims the next piece that another source is to be asked for, one at a time."""
+        if self.claims or self._asking:
+            return None
+        index = self._next_audited()
+        states = self._shared.hosts.states()
+        if index is None:
+            source = choose_source(self._lookups(), now=now, hosts=states)
+            return self._ask(source) if source is not None else None
+        able = [source for source in self._sources if source.url in self._able()]
+        source = choose_source(able, now=now, hosts=states, avoid=audit.vouchers(index))
+        if source is None or partial.size is None:
+            return None
+        start = index * partial.piece
+        end = min(start + partial.piece, partial.size)
+        return self._claim(Claim(source=source, position=start, end=end, began=now, piece=index))
+
+    def _next_audited(self) -> int | None:
+        return self._audit.next_piece(self._able()) if self._audit is not None else None
+
+    def _able(self) -> set[str]:
+        """Returns the URLs that can still be asked for a single piece."""
+        hosts, budget, now = self._shared.hosts, self._shared.settings.retries + 1, self._shared.watch.clock()
+        return {
+            source.url
+            for source in self._sources
+            if not source.is_lookup
+            and not source.from_zero
+            and not is_hopeless(source, hosts.state(source.host), now=now, budget=budget)
+        }
+
+    def _lookups(self) -> list[Source]:
+        return [source for source in self._sources if source.is_lookup and not source.is_dead]
+
+    def _place(self, url: str) -> int | None:
+        return next((place for place, source in enumerate(self._sources) if source.url == url), None)
+
+    def _note_fault(self, source: Source, fault: SourceFault, *, progressed: bool, now: float) -> None:
+        place = self._place(source.url)
+        if place is None:
+            return
+        known = self._sources[place]
+        pause = fault.retry_after or self._shared.pause(known.faults + 1)
+        self._sources[place] = after_fault(known, fault, rests_until=now + pause, progressed=progressed)
+        if not progressed:
+            self._shared.hosts.failed(source.host, fault, now=now, pause=self._shared.pause)
+        if fault.fault is Fault.REFUSED:
+            self._ask_again(source)
+        partial = self._partial
+        is_doubtful = partial is not None and (self._audit is not None or not partial.present)
+        if fault.fault is Fault.SIZE and self.wheel.size is None and partial is not None and is_doubtful:
+            self._restart(partial)  # the size was another source's word
+        level: Literal["debug", "warning"] = "debug" if source.is_guess else "warning"
+        self._note(f"{public_url(source.url)}: {fault.fault}: {fault.message}", level=level)
+
+    def _ask_again(self, refused: Source) -> None:
+        """Has a URL looked up anew that may have expired: at the mirror that gave it, or at the project's indexes."""
+        if refused.is_lookup or self._shared.offline:
+            return
+        if refused.mirror:
+            if any(refused.url in givers for givers in self._givers):
+                self._sources.append(Source(url=refused.mirror, is_lookup=True))
+        elif not self._has_asked_indexes:
+            self._has_asked_indexes = True
+            known = {source.url for source in self._sources} | {source.mirror for source in self._sources}
+            self._sources += [Source(url=url, is_lookup=True) for url in self._shared.indexes if url not in known]
+
+    def _restart(self, partial: Partial) -> None:
+        """Throws all bytes away."""
+        self._shared.emit(WheelProgress(filename=self.wheel.filename, received=-partial.present))
+        partial.restart(size=self.wheel.size)
+        self._givers = []
+        self._audit = None
+
+    def _note(self, sentence: str, *, level: Literal["debug", "warning"] = "warning") -> None:
+        self._shared.emit(Note(level=level, message=f"{self.wheel.filename}: {sentence}"))
 
 
 def _is_local(url: str) -> bool:

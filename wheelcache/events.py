@@ -72,11 +72,21 @@ class WheelFinished(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Waiting(Event):
-    """Nothing moves for *seconds*, and why."""
+    """A wheel does not move for *seconds*, and why; *host* is whom it waits for, empty where it is no server."""
 
     filename: str
     seconds: float
     reason: str
+    host: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransferStatus(Event):
+    """How a sync does, about once a second: *rate* in bytes per second over the last seconds, connections by host."""
+
+    received: int
+    rate: float
+    connections: dict[str, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,52 +3,36 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from wheelcache.digest import Digest
-from wheelcache.errors import NetworkError, StoreFullError, WheelcacheError
-from wheelcache.events import Sink, TransferFinished, TransferPlanned, Waiting, WheelFinished, WheelState
+from wheelcache.errors import StoreError, StoreFullError
+from wheelcache.events import Sink, TransferFinished, TransferPlanned, TransferStatus, WheelFinished
 from wheelcache.index import Mirror, wheel_sizes
 from wheelcache.lock import LockedWheel
-from wheelcache.pace import FetchSettings, Halted, Hosts, Throttle, Watch
+from wheelcache.outcome import WheelResult
+from wheelcache.pace import FetchSettings, Throttle, Watch
+from wheelcache.rates import Sample
 from wheelcache.store import Store
 
 if TYPE_CHECKING:
-    from wheelcache.download import Shared
     from wheelcache.transport import Transport
 
 __all__ = ["FetchSettings", "Mirror", "WheelResult", "sync_wheels"]
 
-_GRACE_SECONDS: Final = 0.8
-"""How long workers may take to end when asked to; who is stuck in a connect is left behind."""
-_BUSY_SECONDS: Final = 0.2
 _SIZES_SECONDS: Final = 10.0
-"""How long unknown sizes are asked for: they only serve to begin with the largest, and to look at the disk."""
-_AGAIN: Final = "run the same command again: it continues where this one stopped"
+"""How long unknown sizes are asked for: they only serve to share the work, and to look at the disk."""
 
+_RATE_SECONDS: Final = 5.0
+"""The window over which the rate is taken that people see."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WheelResult:
-    """What became of one wheel.
-
-    Attributes:
-        wheel: as locked, with the URLs of all lockfiles that name its digest.
-        state: `missing` means that it was not tried to the end.
-        bytes_fetched: over the network, wasted ones included.
-        source: where it came from, without credentials; empty when nothing had to come.
-        error: why it is not there; empty when it is.
-        failure: the same as an error with its exit code; None when it is there, or the sync was interrupted.
-    """
-
-    wheel: LockedWheel
-    state: WheelState
-    bytes_fetched: int = 0
-    source: str = ""
-    error: str = ""
-    failure: WheelcacheError | None = None
+_STATUS_SECONDS: Final = 1.0
+"""How often a sync says how it does."""
 
 
 def sync_wheels(
@@ -61,6 +45,7 @@ def sync_wheels(
     emit: Sink,
     stop: threading.Event,
     offline: bool = False,
+    indexes: Sequence[str] = (),
 ) -> list[WheelResult]:
     """Makes *store* hold *wheels*, several at once, the largest first.
 
@@ -68,11 +53,12 @@ def sync_wheels(
         wheels: of any number of lockfiles; a digest is fetched once.
         store: where to.
         transport: makes the transport; called, once, only when something is to be fetched.
-        mirrors: asked after a wheel's own URLs.
+        mirrors: other places to have wheels from.
         settings: limits.
         emit: takes events, from any thread.
         stop: once set, this returns within a second or so with what is done.
         offline: nothing but `file:` URLs is read.
+        indexes: roots of Simple APIs to ask where a wheel is now, when its own URL is refused: it may have expired.
 
     Returns:
         One result per digest, in the order of *wheels*; failures are in them.
@@ -88,8 +74,9 @@ def sync_wheels(
     if missing:
         made = _Once(transport)
         try:
-            work = _Work(missing, store=store, transport=made, settings=settings, emit=emit, offline=offline)
-            results |= work.run(mirrors=mirrors, stop=stop)
+            sync = _Sync(missing, store=store, transport=made, settings=settings, emit=emit, offline=offline)
+            fetched = sync.run(mirrors=mirrors, indexes=indexes, stop=stop)
+            results |= {result.wheel.digest: result for result in fetched}
         finally:
             made.close()
             emit(TransferFinished(fetched=sum(result.bytes_fetched for result in results.values())))
@@ -134,8 +121,8 @@ class _Once:
             self._made.close()
 
 
-class _Work:
-    """The wheels still to be had, and the threads that have them."""
+class _Sync:
+    """One sync of wheels that are missing: what it takes is made, watched and put together here."""
 
     def __init__(
         self,
@@ -153,42 +140,45 @@ class _Work:
         self._settings = settings
         self._emit = emit
         self._offline = offline
-        self._guard = threading.Lock()
-        self._results: dict[Digest, WheelResult] = {}
-        self._waited: set[Digest] = set()
-        self._full: StoreFullError | None = None
-        self._defects: list[BaseException] = []
+        self._guard = threading.Condition()
+        from wheelcache.hosts import Hosts  # noqa: PLC0415 - not needed when all is present
 
-    def run(self, *, mirrors: Sequence[Mirror], stop: threading.Event) -> dict[Digest, WheelResult]:
-        from wheelcache.download import Shared  # noqa: PLC0415 - not needed when all is present
+        self._clock = time.monotonic
+        self._hosts = Hosts(settings.per_host, records=store.host_records(), now=time.time())
+        self._recent: deque[Sample] = deque()
+        self._received = 0
+        self._told = 0.0
 
-        with Watch(stop=stop, settings=self._settings) as watch:
-            self._sizes = self._plan(watch)
+    def run(self, *, mirrors: Sequence[Mirror], indexes: Sequence[str], stop: threading.Event) -> list[WheelResult]:
+        """Fetches what is missing; returns a result per wheel."""
+        from wheelcache.claims import Carrier  # noqa: PLC0415 - not needed when all is present
+        from wheelcache.dispatch import Dispatcher  # noqa: PLC0415
+        from wheelcache.download import Download, Shared  # noqa: PLC0415
+
+        settings = self._settings
+        with Watch(stop=stop, settings=settings, observe=self._observe) as watch:
+            sizes = self._plan(watch)
             shared = Shared(
                 store=self._store,
                 transport=self._transport,
                 mirrors=mirrors,
-                settings=self._settings,
+                indexes=indexes,
+                settings=settings,
                 emit=self._emit,
                 watch=watch,
-                hosts=Hosts(self._settings.per_host, clock=watch.clock),
-                throttle=Throttle(self._settings.limit_rate, clock=watch.clock),
+                hosts=self._hosts,
                 offline=self._offline,
+                pause=self._pause,
             )
-            self._queue = deque(sorted(self._missing, key=lambda wheel: self._sizes.get(wheel.digest, 0), reverse=True))
-            threads = [
-                threading.Thread(target=self._worker, args=(shared,), name=f"wheelcache-fetch-{number}", daemon=True)
-                for number in range(min(self._settings.connections, len(self._missing)))
-            ]
-            for thread in threads:
-                thread.start()
-            _join(threads, watch)
-        if self._defects:
-            raise self._defects[0]
-        with self._guard:
-            return {
-                wheel.digest: self._results.get(wheel.digest) or self._left(wheel, watch) for wheel in self._missing
-            }
+            throttle = Throttle(settings.limit_rate, clock=watch.clock)
+            carrier = Carrier(transport=self._transport, watch=watch, throttle=throttle, now=time.time)
+            wheels = sorted(self._missing, key=lambda wheel: sizes.get(wheel.digest, 0), reverse=True)
+            downloads = [Download(wheel, shared, size=sizes.get(wheel.digest)) for wheel in wheels]
+            try:
+                return Dispatcher(shared, carrier, downloads, guard=self._guard).run()
+            finally:
+                with self._guard, suppress(StoreError):  # good to have, and no reason to fail
+                    self._store.keep_host_records(self._hosts.records(now=time.time()))
 
     def _plan(self, watch: Watch) -> dict[Digest, int]:
         """Returns the sizes as far as they can be known, once the disk is seen to have room."""
@@ -215,98 +205,26 @@ class _Work:
         self._emit(TransferPlanned(wheels=len(self._missing), size=sum(sizes.values()), present=sum(present.values())))
         return sizes
 
-    def _worker(self, shared: Shared) -> None:
-        try:
-            busy = 0
-            while not shared.watch.halted.is_set() and self._full is None:
-                with self._guard:
-                    if not self._queue:
-                        return
-                    wheel = self._queue.popleft()
-                    others = len(self._queue)
-                busy = 0 if self._take(wheel, shared) else busy + 1
-                if busy > others:  # all that is left is with other processes
-                    shared.watch.halted.wait(_BUSY_SECONDS)
-        except BaseException as defect:  # noqa: BLE001 - raised again by the thread that called us
-            self._defects.append(defect)
-            shared.watch.halt("given up")
-
-    def _take(self, wheel: LockedWheel, shared: Shared) -> bool:
-        """Brings *wheel* to its end; False where another process is at it, and it was put back."""
-        try:
-            lock = self._store.acquire(wheel.digest, timeout=0)
-            if lock is None:
-                self._put_back(wheel)
-                return False
-            with lock:
-                if self._store.has(wheel):
-                    self._finish(WheelResult(wheel=wheel, state="cached"))
-                else:
-                    self._download(wheel, shared)
-        except WheelcacheError as failure:
-            self._fail(wheel, failure, 0)
-        return True
-
-    def _download(self, wheel: LockedWheel, shared: Shared) -> None:
-        from wheelcache.download import Download  # noqa: PLC0415
-
-        download = Download(wheel, shared, size=self._sizes.get(wheel.digest))
-        try:
-            outcome = download.run()
-        except Halted as halted:
-            self._finish(self._halted(wheel, shared.watch, str(halted), download.fetched))
-        except WheelcacheError as failure:
-            self._fail(wheel, failure, download.fetched)
-        else:
-            self._finish(
-                WheelResult(
-                    wheel=wheel,
-                    state="resumed" if outcome.resumed else "downloaded",
-                    bytes_fetched=download.fetched,
-                    source=outcome.source,
-                )
-            )
-
-    def _put_back(self, wheel: LockedWheel) -> None:
+    def _observe(self, received: Mapping[str, tuple[int, int]], seconds: float) -> None:
+        """Lets the hosts learn from what came in, and says about once a second how the sync does."""
+        now = self._clock()
         with self._guard:
-            self._queue.append(wheel)
-            is_news = wheel.digest not in self._waited
-            self._waited.add(wheel.digest)
-        if is_news:
-            self._emit(Waiting(filename=wheel.filename, seconds=0.0, reason="another process is fetching it"))
+            self._hosts.observe(received, seconds=seconds, now=now)
+            connections = {host: state.active for host, state in self._hosts.states().items() if state.active}
+        self._received += sum(count for _, count in received.values())
+        self._recent.append(Sample(time=now, received=self._received))
+        while len(self._recent) > 1 and self._recent[1].time <= now - _RATE_SECONDS:
+            self._recent.popleft()
+        if now - self._told >= _STATUS_SECONDS:
+            self._told = now
+            first = self._recent[0]
+            rate = (self._received - first.received) / (now - first.time) if now > first.time else 0.0
+            self._emit(TransferStatus(received=self._received, rate=rate, connections=connections))
 
-    def _fail(self, wheel: LockedWheel, failure: WheelcacheError, fetched: int) -> None:
-        if isinstance(failure, StoreFullError):
-            self._full = failure
-        state: WheelState = "missing" if self._offline else "failed"
-        self._finish(
-            WheelResult(wheel=wheel, state=state, bytes_fetched=fetched, error=failure.message, failure=failure)
-        )
+    def _pause(self, failures: int) -> float:
+        """Returns the seconds to wait after so many failures in a row: twice as many each time, with jitter."""
+        from tenacity import RetryCallState, Retrying, wait_random_exponential  # noqa: PLC0415 - 40 ms
 
-    def _finish(self, result: WheelResult) -> None:
-        with self._guard:
-            self._results[result.wheel.digest] = result
-        self._emit(WheelFinished(filename=result.wheel.filename, state=result.state, error=result.error))
-
-    def _halted(self, wheel: LockedWheel, watch: Watch, reason: str, fetched: int) -> WheelResult:
-        error = f"{wheel.filename}: {reason}; {self._store.partial_bytes(wheel.digest)} bytes are kept"
-        failure = NetworkError(error, hint=_AGAIN) if watch.is_expired else None
-        return WheelResult(wheel=wheel, state="missing", bytes_fetched=fetched, error=error, failure=failure)
-
-    def _left(self, wheel: LockedWheel, watch: Watch) -> WheelResult:
-        """Returns the result of a wheel that no worker brought to its end."""
-        if self._full is not None:
-            error = f"{wheel.filename}: not tried, the disk is full"
-            return WheelResult(wheel=wheel, state="missing", error=error, failure=self._full)
-        return self._halted(wheel, watch, watch.reason, 0)
-
-
-def _join(threads: Sequence[threading.Thread], watch: Watch) -> None:
-    """Waits for the workers; once the sync is to end, not much longer."""
-    ends: float | None = None
-    while alive := [thread for thread in threads if thread.is_alive()]:
-        if watch.halted.is_set():
-            ends = ends or watch.clock() + _GRACE_SECONDS
-            if watch.clock() >= ends:
-                return
-        alive[0].join(timeout=0.1)  # short, so that the main thread sees signals
+        state = RetryCallState(Retrying(), None, (), {})
+        state.attempt_number = max(failures, 1)
+        return wait_random_exponential(multiplier=self._settings.backoff, max=self._settings.longest_pause)(state)

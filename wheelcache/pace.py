@@ -1,17 +1,19 @@
-"""What all transfers of a sync share: who stops them, how fast they may be, how slow, and how their hosts behave."""
+"""What all transfers of a sync share: who stops them, how fast they may be, and how slow."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from wheelcache.errors import StoreError
-from wheelcache.transfer import HOST_FAULTS, Fault, HostState, Sample, SourceFault, is_stalled
+from wheelcache.faults import Fault, SourceFault
+from wheelcache.partial import PIECE_BYTES
+from wheelcache.rates import Sample, is_stalled
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,9 +36,10 @@ class FetchSettings:
         deadline: for a whole sync.
         min_rate: slower than this over *rate_window* counts as stalled.
         limit_rate: all connections together.
-        retries: failures in a row, without progress between them, that a wheel bears beyond one per source.
+        retries: failures in a row, without progress between them, that a source is borne.
         backoff: the first pause is at most this; later ones grow to *longest_pause*.
         reserve: bytes of the disk that are left free.
+        piece: bytes of a piece of a new partial.
     """
 
     connections: int = 4
@@ -50,6 +53,7 @@ class FetchSettings:
     backoff: float = 0.5
     longest_pause: float = 30.0
     reserve: int = 16_000_000
+    piece: int = PIECE_BYTES
 
     @property
     def rate_floor(self) -> float:
@@ -66,10 +70,13 @@ class Halted(Exception):  # noqa: N818 - somebody asked for it
 class Reading:
     """One answer's body while a worker reads it and the watch looks on."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, host: str) -> None:
         self._answer = answer
         self._cause: Exception | None = None
+        self.host = host
         self.received = 0
+        self.observed = 0
+        """Bytes that the watch has seen of it."""
         self.samples: deque[Sample] = deque()
 
     def read(self, size: int) -> bytes:
@@ -105,11 +112,18 @@ class Watch:
     Args:
         stop: set from outside, by a signal's handler for one.
         settings: the limits.
+        observe: told every moment, per host, how many connections bring bytes and how many bytes came since the last
+            time; and how many seconds ago that was.
         clock: seconds, monotonic.
     """
 
     def __init__(
-        self, *, stop: threading.Event, settings: FetchSettings, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        stop: threading.Event,
+        settings: FetchSettings,
+        observe: Callable[[Mapping[str, tuple[int, int]], float], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.halted = threading.Event()
         self.reason = ""
@@ -119,6 +133,7 @@ class Watch:
         self.clock = clock
         self._stop = stop
         self._settings = settings
+        self._observe = observe
         self._ends = clock() + settings.deadline if settings.deadline else None
         self._guard = threading.Lock()
         self._readings: set[Reading] = set()
@@ -174,9 +189,9 @@ class Watch:
         self.check()
 
     @contextmanager
-    def reading(self, answer: Answer) -> Iterator[Reading]:
+    def reading(self, answer: Answer, host: str) -> Iterator[Reading]:
         """Watches an answer's body for as long as the context lasts."""
-        reading = Reading(answer)
+        reading = Reading(answer, host)
         with self._guard:
             self._readings.add(reading)
         try:
@@ -198,6 +213,7 @@ class Watch:
                 self._partials.discard(partial)
 
     def _look_on(self) -> None:
+        looked = self.clock()
         while not self._over.wait(_TICK_SECONDS):
             if self._stop.is_set():
                 self.halt("interrupted")
@@ -209,6 +225,9 @@ class Watch:
                     readings = list(self._readings)
                 for reading in readings:
                     self._sample(reading)
+                now = self.clock()
+                self._observe(_received(readings), now - looked)
+                looked = now
 
     def _sample(self, reading: Reading) -> None:
         """Looks whether a body has stalled; before its first byte, the timeout alone counts."""
@@ -239,6 +258,16 @@ class Watch:
                     continue  # the mark stays where it is; the worker meets the same disk and reports it
 
 
+def _received(readings: list[Reading]) -> dict[str, tuple[int, int]]:
+    """Returns, per host, the readings that bring bytes and how many came since the last call."""
+    received: dict[str, tuple[int, int]] = {}
+    for reading in readings:
+        count, reading.observed = reading.received - reading.observed, reading.received
+        connections, total = received.get(reading.host, (0, 0))
+        received[reading.host] = (connections + bool(reading.received), total + count)
+    return received
+
+
 class Throttle:
     """Keeps all connections together below a rate.
 
@@ -265,54 +294,3 @@ class Throttle:
             now = self._clock()
             self._paid_until = max(self._paid_until, now) + received / self._rate
             return self._paid_until - now
-
-
-class Hosts:
-    """How each host does, over all wheels, and how many connections go to it.
-
-    Args:
-        per_host: connections at most.
-        clock: seconds, monotonic.
-    """
-
-    def __init__(self, per_host: int, *, clock: Callable[[], float]) -> None:
-        self._per_host = per_host
-        self._clock = clock
-        self._guard = threading.Lock()
-        self._states: dict[str, HostState] = {}
-        self._slots: dict[str, threading.Semaphore] = {}
-
-    def states(self) -> dict[str, HostState]:
-        """Returns what is known of each host."""
-        with self._guard:
-            return dict(self._states)
-
-    def failed(self, host: str, fault: SourceFault) -> None:
-        """Notes a failure that may concern other wheels too; a host that named a time is left alone by all."""
-        if fault.fault not in HOST_FAULTS:
-            return
-        with self._guard:
-            state = self._states.get(host, HostState())
-            rest = self._clock() + fault.retry_after if fault.retry_after else state.rests_until
-            self._states[host] = replace(state, faults=state.faults + 1, rests_until=rest)
-
-    def worked(self, host: str) -> None:
-        """Notes that bytes came."""
-        with self._guard:
-            self._states.pop(host, None)
-
-    @contextmanager
-    def slot(self, host: str, watch: Watch) -> Iterator[None]:
-        """Holds one of the host's connections for as long as the context lasts.
-
-        Raises:
-            Halted: the sync is to end.
-        """
-        with self._guard:
-            slots = self._slots.setdefault(host, threading.Semaphore(self._per_host))
-        while not slots.acquire(timeout=_TICK_SECONDS):
-            watch.check()
-        try:
-            yield
-        finally:
-            slots.release()

@@ -1,40 +1,30 @@
-"""The bytes of one wheel not yet committed: only ever appended to, hashed on the way, adopted after a crash."""
+"""The bytes of one wheel not yet committed: pieces written in any order, hashed on the way, adopted after a crash."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
 import stat
 import threading
-from dataclasses import dataclass
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from wheelcache.digest import Digest, hex_of
 from wheelcache.errors import StoreError
 from wheelcache.files import store_errors, sync_folder, write_atomically
+from wheelcache.journal import LINE_BYTES, Head, Mark, line_of, read_journal
+from wheelcache.spans import Span, missing_spans
 
-_BUFFER: Final = 1 << 20
+PIECE_BYTES: Final = 2 << 20
+"""Bytes of a piece: what is fetched again where one byte is wrong."""
+
+_BLOCK: Final = 1 << 20
+_CATCH_UP: Final = 8 << 20
+"""Bytes that a writer may hash for others before it goes on; more is left to whoever is in less of a hurry."""
+
 _FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # each is unknown to some system
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Journal:
-    """What is known good of a partial.
-
-    Attributes:
-        boot: the start of the machine during which it was written.
-        synced: bytes that reached the disk, whatever happens to the machine.
-    """
-
-    boot: str
-    synced: int
-
-    def usable(self, length: int, *, boot: str) -> int:
-        """Returns how many of *length* bytes count: all after a mere crash, else those that surely reached the disk."""
-        return length if boot and boot == self.boot else min(length, self.synced)
 
 
 def usable_bytes(folder: Path, digest: Digest, *, boot: str) -> int:
@@ -44,76 +34,174 @@ def usable_bytes(folder: Path, digest: Digest, *, boot: str) -> int:
         length = file.stat().st_size
     except FileNotFoundError:
         return 0
-    return _read_journal(file.with_suffix(".json")).usable(length, boot=boot)
+    head, marks = read_journal(file.with_suffix(".json"))
+    if head is None:
+        return 0
+    usable = [mark.usable(is_same_boot=bool(boot) and head.boot == boot).written for mark in marks]
+    return sum(count for index, count in enumerate(usable) if index * head.piece + count <= length)
+
+
+def write_seed(folder: Path, digest: Digest, *, boot: str, size: int, piece: int, crcs: Sequence[int]) -> None:
+    """Writes the journal of a partial whose bytes were once right: whoever opens it keeps the pieces that still are.
+
+    Args:
+        folder: `partial/` of the store; the bytes are there already, under the partial's name.
+        digest: what they are to become.
+        boot: this start of the machine.
+        size: in bytes.
+        piece: bytes of a piece.
+        crcs: the CRC-32 that each piece is to have.
+    """
+    lengths = [min(piece, size - index * piece) for index in range(len(crcs))]
+    marks = [Mark(written=length, crc=crc) for length, crc in zip(lengths, crcs, strict=True)]
+    lines = [line_of(Head(boot=boot, size=size, piece=piece)), *(line_of(mark) for mark in marks)]
+    write_atomically(folder / f"{hex_of(digest)}.json", b"".join(lines))
 
 
 class Partial:
-    """An open partial, at its end. Its owner holds the digest's lock; one thread appends, another may flush.
+    """An open partial. Its owner holds the digest's lock; several threads write, each to pieces of its own.
 
     Args:
         folder: `partial/` of the store.
         digest: what the bytes are to become.
         boot: this start of the machine.
-        size: what it is to become, in bytes; None where unknown. A longer partial is dropped.
+        size: what it is to become, in bytes; None where unknown. A partial of another size is dropped.
+        piece: bytes of a piece of a new partial; one that is adopted keeps its own.
 
     Raises:
         StoreError: it cannot be opened, or is no ordinary file.
     """
 
-    def __init__(self, folder: Path, digest: Digest, *, boot: str, size: int | None) -> None:
+    def __init__(self, folder: Path, digest: Digest, *, boot: str, size: int | None, piece: int = PIECE_BYTES) -> None:
         self._file = folder / f"{hex_of(digest)}.part"
-        self._journal = self._file.with_suffix(".json")
+        self._journal_file = self._file.with_suffix(".json")
         self._boot = boot
+        self._piece = piece
         self._guard = threading.Lock()
+        self._flushing = threading.Lock()
+        self._hashing = threading.Lock()
         self._hash = hashlib.sha256()
-        self._synced = 0
-        self.length = 0
-        """Bytes that are on disk and hashed."""
+        self._hashed = 0
+        self._marks: list[Mark] = []
+        self._journal = -1
+        self.size = size
+        """What it is to become, in bytes; None where unknown."""
+        self.present = 0
+        """Bytes that are on disk."""
         with store_errors(self._file):
             self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
             try:
-                self._adopt(size)
+                self._adopt()
             except BaseException:
-                os.close(self._descriptor)
+                self._let_go()
                 raise
 
-    def append(self, data: bytes) -> None:
-        """Writes and hashes the next bytes.
+    @property
+    def piece(self) -> int:
+        """Bytes of a piece, but for the last."""
+        return self._piece
+
+    @property
+    def is_complete(self) -> bool:
+        """True when every byte is there; whether they are right, `digest` says."""
+        return self.size is not None and self.present == self.size
+
+    def missing(self) -> list[Span]:
+        """Returns what is not there yet, in order; of unknown size, the last span has no end."""
+        with self._guard:
+            return missing_spans([mark.written for mark in self._marks], piece=self._piece, size=self.size)
+
+    def counts(self) -> list[int]:
+        """Returns the bytes that each piece has."""
+        with self._guard:
+            return [mark.written for mark in self._marks]
+
+    def assume(self, size: int) -> None:
+        """Takes *size* for what it is to become, as long as nobody knows better.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        with self._guard, store_errors(self._journal_file):
+            self.size = size
+            self._note_head()
+
+    def write(self, position: int, data: bytes | memoryview) -> int:
+        """Writes what is new of *data*: of each piece only what follows, without a gap, the bytes it has.
+
+        Args:
+            position: of the first byte, in the file.
+            data: any number of bytes; no other thread writes to the same pieces meanwhile.
+
+        Returns:
+            The bytes that were new.
 
         Raises:
             StoreFullError: no room is left; what was written so far stays.
             StoreError: the disk failed.
         """
+        view, end = memoryview(data), position + len(data)
+        new = 0
         with store_errors(self._file):
-            left = memoryview(data)
-            while left:
-                written = os.write(self._descriptor, left)
-                self._hash.update(left[:written])
-                self.length += written
-                left = left[written:]
+            for index in range(position // self._piece, -(-end // self._piece)):
+                begin = index * self._piece
+                with self._guard:
+                    start = begin + self._mark(index).written
+                if position <= start < end:
+                    new += self._append(index, start, view[start - position : begin + self._piece - position])
+        return new
 
     def digest(self) -> Digest:
-        """Returns the digest of all bytes so far."""
-        return Digest(f"sha256:{self._hash.hexdigest()}")
+        """Returns the digest of all bytes up to the first that is missing."""
+        with self._hashing, store_errors(self._file):
+            self._hash_on(None)
+            return Digest(f"sha256:{self._hash.hexdigest()}")
+
+    def read_piece(self, index: int) -> bytes:
+        """Returns the bytes that a piece has."""
+        with store_errors(self._file):
+            return _read_at(self._descriptor, self._marks[index].written, index * self._piece)
+
+    def replace_piece(self, index: int, data: bytes) -> None:
+        """Puts other bytes in a piece's place; nobody writes to this partial meanwhile.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        with self._hashing, self._flushing, store_errors(self._file):
+            with self._guard:
+                self._set_mark(index, Mark())
+            os.fsync(self._journal)  # before the bytes: an old mark must never vouch for new bytes
+            if self._hashed > index * self._piece:
+                self._hash, self._hashed = hashlib.sha256(), 0
+        self.write(index * self._piece, data)
 
     def flush(self) -> None:
         """Brings what was written to the disk and notes it down; from any thread."""
-        with self._guard, store_errors(self._file):
-            length = self.length
-            if self._descriptor < 0 or length == self._synced:
+        with self._flushing, store_errors(self._file):
+            with self._guard:
+                ahead = [(index, mark) for index, mark in enumerate(self._marks) if mark.synced != mark.written]
+            if self._descriptor < 0 or not ahead:
                 return
             _sync_data(self._descriptor)
-            self._synced = length
-            self._note()
+            with self._guard:
+                for index, then in ahead:
+                    now = self._marks[index]
+                    self._set_mark(
+                        index, Mark(written=now.written, crc=now.crc, synced=then.written, synced_crc=then.crc)
+                    )
+            _sync_data(self._journal)
 
-    def restart(self) -> None:
-        """Throws all bytes away."""
-        with self._guard, store_errors(self._file):
-            os.ftruncate(self._descriptor, 0)
-            os.lseek(self._descriptor, 0, os.SEEK_SET)
-            self._hash = hashlib.sha256()
-            self.length = self._synced = 0
-            self._note()
+    def restart(self, *, size: int | None) -> None:
+        """Throws all bytes away; *size* is what it is to become."""
+        with self._hashing, self._flushing, self._guard, store_errors(self._file):
+            self.size = size
+            self._begin()
+
+    def checks(self) -> tuple[int, ...]:
+        """Returns the CRC-32 of each piece, in order."""
+        with self._guard:
+            return tuple(mark.crc for mark in self._marks)
 
     def publish(self, blob: Path) -> os.stat_result:
         """Makes the bytes, which are verified, the blob: on disk first, then by one rename.
@@ -121,7 +209,7 @@ class Partial:
         Returns:
             The blob's stat, as verified.
         """
-        with self._guard, store_errors(blob):
+        with self._flushing, store_errors(blob):
             os.fsync(self._descriptor)
             self._file.chmod(0o444)
             if not blob.parent.is_dir():
@@ -129,59 +217,150 @@ class Partial:
                 sync_folder(blob.parent.parent)
             self._file.replace(blob)
             sync_folder(blob.parent)
-            self._journal.unlink(missing_ok=True)
+            self._journal_file.unlink(missing_ok=True)
             return os.fstat(self._descriptor)
 
     def close(self) -> None:
         """Lets go of the file; an empty one leaves nothing behind."""
-        with self._guard:
+        with self._flushing, self._guard:
             if self._descriptor < 0:
                 return
-            os.close(self._descriptor)
-            self._descriptor = -1
-            if not self.length:
+            self._let_go()
+            if not self.present:
                 self._file.unlink(missing_ok=True)
-                self._journal.unlink(missing_ok=True)
+                self._journal_file.unlink(missing_ok=True)
 
-    def _adopt(self, size: int | None) -> None:
+    def _let_go(self) -> None:
+        for descriptor in (self._descriptor, self._journal):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._descriptor = self._journal = -1
+
+    def _append(self, index: int, start: int, data: memoryview) -> int:
+        """Writes *data* after the bytes that a piece has, which end at *start*; returns its length."""
+        left = data
+        while left:
+            count = os.pwrite(self._descriptor, left, start)
+            done, left = left[:count], left[count:]
+            with self._guard:
+                mark = self._marks[index]
+                crc = zlib.crc32(done, mark.crc)
+                self._set_mark(
+                    index,
+                    Mark(written=mark.written + count, crc=crc, synced=mark.synced, synced_crc=mark.synced_crc),
+                )
+                self.present += count
+            self._hash_next(start, done)
+            start += count
+        return len(data)
+
+    def _hash_next(self, position: int, data: memoryview) -> None:
+        """Hashes bytes that were just written, where they come next; others are read back when their turn comes."""
+        if position > self._hashed + _CATCH_UP or not self._hashing.acquire(blocking=False):
+            return
+        try:
+            if position > self._hashed:
+                self._hash_on(position)
+            if position == self._hashed:
+                self._hash.update(data)
+                self._hashed += len(data)
+        finally:
+            self._hashing.release()
+
+    def _hash_on(self, end: int | None) -> None:
+        """Hashes what is there, up to the first missing byte or *end*; the caller holds `_hashing`."""
+        with self._guard:
+            first = missing_spans([mark.written for mark in self._marks], piece=self._piece, size=self.size)[:1]
+        whole = first[0].start if first else self.size or 0
+        end = whole if end is None else min(whole, end)
+        while self._hashed < end:
+            block = _read_at(self._descriptor, min(_BLOCK, end - self._hashed), self._hashed)
+            self._hash.update(block)
+            self._hashed += len(block)
+
+    def _mark(self, index: int) -> Mark:
+        """Returns a piece's mark; the caller holds `_guard`."""
+        while len(self._marks) <= index:
+            self._marks.append(Mark())
+        return self._marks[index]
+
+    def _set_mark(self, index: int, mark: Mark) -> None:
+        """Sets a piece's mark and notes it down; the caller holds `_guard`."""
+        if mark.written < self._marks[index].written:
+            self.present -= self._marks[index].written - mark.written
+        self._marks[index] = mark
+        os.pwrite(self._journal, line_of(mark), (index + 1) * LINE_BYTES)
+
+    def _note_head(self) -> None:
+        os.pwrite(self._journal, line_of(Head(boot=self._boot, size=self.size, piece=self._piece)), 0)
+
+    def _adopt(self) -> None:
+        """Takes over what an earlier run left, as far as it is still what that run wrote."""
         found = os.fstat(self._descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise StoreError(f"{self._file}: expected an ordinary file", hint="remove it")
-        journal = _read_journal(self._journal)
-        length = journal.usable(found.st_size, boot=self._boot)
-        if size is not None and length > size:
-            length = 0
-        if length < found.st_size:
-            os.ftruncate(self._descriptor, length)
-        self._synced = min(journal.synced, length)
-        if journal != Journal(boot=self._boot, synced=self._synced):  # on a full disk not even this can be written
-            self._note()
-        self._read_back(length)
+        head, marks = read_journal(self._journal_file)
+        self._journal = os.open(self._journal_file, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
+        is_other = head is None or (self.size is not None and head.size not in (None, self.size))
+        if head is None or is_other or not any(mark.written for mark in marks):
+            self._begin()
+            return
+        self._piece = head.piece
+        self.size = head.size if self.size is None else self.size
+        is_same_boot = bool(self._boot) and head.boot == self._boot
+        self._marks = [mark.usable(is_same_boot=is_same_boot) for mark in marks]
+        self._read_back()
+        for index, mark in enumerate(self._marks):
+            if mark != marks[index]:
+                os.pwrite(self._journal, line_of(mark), (index + 1) * LINE_BYTES)
+        if head != Head(boot=self._boot, size=self.size, piece=self._piece):
+            _sync_data(self._journal)  # the marks before the head that makes them count
+            self._note_head()
 
-    def _read_back(self, length: int) -> None:
-        """Hashes what an earlier run left; the file position ends after it."""
-        buffer = bytearray(min(_BUFFER, length))
-        view = memoryview(buffer)
-        file = io.FileIO(self._descriptor, closefd=False)
-        while self.length < length:
-            count = file.readinto(view[: length - self.length])
-            if not count:
-                raise StoreError(f"{self._file}: shrank while it was read", hint="run the same command again")
-            self._hash.update(view[:count])
-            self.length += count
+    def _read_back(self) -> None:
+        """Checks the pieces that an earlier run left, dropping those that rotted, and hashes up to the first gap."""
+        for index, mark in enumerate(self._marks):
+            start = index * self._piece
+            data = _read_at(self._descriptor, mark.written, start, is_short_allowed=True)
+            if len(data) < mark.written or zlib.crc32(data) != mark.crc or not self._fits(start + len(data)):
+                self._marks[index] = Mark()
+                continue
+            self.present += len(data)
+            if self._hashed == start:
+                self._hash.update(data)
+                self._hashed += len(data)
 
-    def _note(self) -> None:
-        text = json.dumps({"boot": self._boot, "synced": self._synced})
-        write_atomically(self._journal, text.encode())
+    def _fits(self, end: int) -> bool:
+        return self.size is None or end <= self.size
+
+    def _begin(self) -> None:
+        """Starts from nothing; where `_guard` matters the caller holds it."""
+        os.ftruncate(self._descriptor, 0)
+        os.ftruncate(self._journal, 0)
+        count = 0 if self.size is None else -(-self.size // self._piece)
+        self._marks = [Mark()] * count
+        self._hash, self._hashed, self.present = hashlib.sha256(), 0, 0
+        self._note_head()
+        os.pwrite(self._journal, line_of(Mark()) * count, LINE_BYTES)
 
 
-def _read_journal(file: Path) -> Journal:
-    """Reads a journal; one that is missing or torn vouches for nothing."""
-    try:
-        value = json.loads(file.read_bytes())
-        return Journal(boot=str(value["boot"]), synced=int(value["synced"]))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return Journal(boot="", synced=0)
+def _read_at(descriptor: int, count: int, position: int, *, is_short_allowed: bool = False) -> bytes:
+    """Reads *count* bytes.
+
+    Raises:
+        StoreError: there are fewer, and that is not allowed.
+    """
+    parts: list[bytes] = []
+    while count:
+        part = os.pread(descriptor, count, position)
+        if not part:
+            if is_short_allowed:
+                break
+            raise StoreError("a partial shrank while it was read", hint="run the same command again")
+        parts.append(part)
+        count -= len(part)
+        position += len(part)
+    return b"".join(parts) if len(parts) != 1 else parts[0]
 
 
 def _sync_data(descriptor: int) -> None:

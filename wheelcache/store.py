@@ -15,10 +15,10 @@ from wheelcache.digest import Digest, hex_of
 from wheelcache.errors import IntegrityError, StoreError
 from wheelcache.files import boot_id, copy_sharing_blocks, reflink, store_errors, sync_folder, write_atomically
 from wheelcache.lock import LockedWheel
-from wheelcache.partial import Partial, usable_bytes
+from wheelcache.partial import PIECE_BYTES, Partial, usable_bytes, write_seed
 
 if TYPE_CHECKING:
-    from wheelcache.catalog import Catalog, Entry
+    from wheelcache.catalog import Catalog, Entry, HostRecord, Pieces
 
 _CACHEDIR_TAG: Final = """Signature: 8a477f597d28d172789f06886806bc55
 # This folder is a cache of wheelcache's; backup programs may leave it out (https://bford.info/cachedir/).
@@ -126,17 +126,21 @@ class Store:
         file = self._lock_file(digest)
         with store_errors(file):
             try:
-                return FileLock(file).acquire(timeout=timeout)
+                return FileLock(file, thread_local=False).acquire(timeout=timeout)  # another thread may release it
             except Timeout:  # an OSError as well
                 return None
 
-    def partial(self, wheel: LockedWheel) -> Partial:
+    def partial(self, wheel: LockedWheel, *, piece: int = PIECE_BYTES) -> Partial:
         """Opens the partial of *wheel*, adopting what an earlier run left; the caller holds the digest's lock.
+
+        Args:
+            wheel: which.
+            piece: bytes of a piece, where there is none to adopt.
 
         Raises:
             StoreError: it cannot be opened or read.
         """
-        return Partial(self._base / "partial", wheel.digest, boot=self._boot, size=wheel.size)
+        return Partial(self._base / "partial", wheel.digest, boot=self._boot, size=wheel.size, piece=piece)
 
     def publish(self, wheel: LockedWheel, partial: Partial) -> Path:
         """Makes *partial* the blob of *wheel*; the caller holds the digest's lock.
@@ -145,15 +149,33 @@ class Store:
             IntegrityError: the bytes are others; nothing is published.
             StoreError: the disk failed.
         """
+        from wheelcache.catalog import Pieces  # noqa: PLC0415 - see _catalog
+
         if partial.digest() != wheel.digest:
             raise IntegrityError(f"{wheel.filename}: expected {wheel.digest}, found {partial.digest()}")
         blob = self.blob(wheel.digest)
         found = partial.publish(blob)
-        self._record(wheel, found)
+        self._record(wheel, found, Pieces(piece_bytes=partial.piece, crcs=partial.checks()))
         self._lock_file(wheel.digest).unlink(
             missing_ok=True
         )  # who waits for it finds the blob, whichever inode it locks
         return blob
+
+    def host_records(self) -> dict[str, HostRecord]:
+        """Returns how each host did in earlier runs.
+
+        Raises:
+            StoreError: the catalog cannot be read.
+        """
+        return self._catalog().host_records()
+
+    def keep_host_records(self, records: Iterable[HostRecord]) -> None:
+        """Notes how hosts did, for later runs.
+
+        Raises:
+            StoreError: the catalog cannot be written.
+        """
+        self._catalog().put_host_records(records)
 
     def touch(self, digests: Iterable[Digest]) -> None:
         """Notes that wheels were used; one short transaction.
@@ -235,7 +257,7 @@ class Store:
             self._known = self._catalog().entries()
         return self._known
 
-    def _record(self, wheel: LockedWheel, found: os.stat_result) -> None:
+    def _record(self, wheel: LockedWheel, found: os.stat_result, pieces: Pieces | None = None) -> None:
         from wheelcache.catalog import Entry  # noqa: PLC0415 - see _catalog
 
         now = self._now()
@@ -250,11 +272,14 @@ class Store:
             verified_at=now,
             last_used=now,
         )
-        self._catalog().put(entry)
+        self._catalog().put(entry, pieces)
         self._entries()[wheel.digest] = entry
 
     def _still_is(self, wheel: LockedWheel, blob: Path) -> bool:
-        """Reads a blob whose file changed since it was verified; a wrong one is put aside, to be fetched again."""
+        """Reads a blob whose file changed since it was verified.
+
+        A wrong one is put aside, and its good pieces make a partial: only the damage is fetched again.
+        """
         with store_errors(blob):
             with blob.open("rb") as file:
                 right = hashlib.file_digest(file, "sha256").hexdigest() == hex_of(wheel.digest)
@@ -262,8 +287,35 @@ class Store:
             if right:
                 self._record(wheel, found)
                 return True
-            blob.replace(self._base / "quarantine" / blob.name)
+            bad = self._base / "quarantine" / blob.name
+            blob.replace(bad)
+        self._seed(wheel, bad)
         return False
+
+    def _seed(self, wheel: LockedWheel, bad: Path) -> None:
+        """Makes a partial of a wrong blob, unless there is one already or another process is making one."""
+        pieces, entry = self._catalog().pieces(wheel.digest), self._entries()[wheel.digest]
+        folder = self._base / "partial"
+        file = folder / f"{hex_of(wheel.digest)}.part"
+        lock = self.acquire(wheel.digest, timeout=0)
+        if lock is None:
+            return
+        with lock, store_errors(file):
+            if pieces is None or file.exists():
+                return
+            try:
+                copy_sharing_blocks(bad, file)
+                file.chmod(0o644)
+                write_seed(
+                    folder,
+                    wheel.digest,
+                    boot=self._boot,
+                    size=entry.size,
+                    piece=pieces.piece_bytes,
+                    crcs=pieces.crcs,
+                )
+            except OSError:  # no room for a second copy: all of it is fetched again
+                file.unlink(missing_ok=True)
 
 
 def _rename_unless_made(temporary: Path, folder: Path) -> None:

@@ -18,8 +18,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, IncompleteRead, ReadTimeoutError
 
 from wheelcache import __version__
+from wheelcache.answers import refusal
+from wheelcache.faults import Fault, SourceFault, public_url
 from wheelcache.redaction import without_userinfo
-from wheelcache.transfer import Fault, SourceFault, public_url, refusal
 
 CONNECT_SECONDS: Final = 15.0
 """The longest that a connection may take to come about."""
@@ -90,12 +91,13 @@ class Transport:
         if not variables.get("REQUESTS_CA_BUNDLE") and not variables.get("CURL_CA_BUNDLE"):
             self.session.verify = variables.get("SSL_CERT_FILE") or True
 
-    def open(self, url: str, *, offset: int = 0) -> Answer:
-        """Asks for a file's bytes from *offset* on.
+    def open(self, url: str, *, offset: int = 0, end: int | None = None) -> Answer:
+        """Asks for a file's bytes from *offset* up to, not including, *end*.
 
         Args:
             url: `https:`, `http:` or `file:`.
-            offset: in bytes; 0 asks for the whole file, without a range.
+            offset: in bytes; 0 without an end asks for the whole file, without a range.
+            end: in bytes; None for the file's own.
 
         Raises:
             SourceFault: no answer came. Any status is an answer.
@@ -103,8 +105,8 @@ class Transport:
         if url.startswith("file:"):
             return _FileAnswer(url, offset)
         headers = {"Accept-Encoding": "identity"}
-        if offset:
-            headers["Range"] = f"bytes={offset}-"
+        if offset or end is not None:
+            headers["Range"] = f"bytes={offset}-{'' if end is None else end - 1}"
         with faults_of():
             response = self.session.get(url, headers=headers, stream=True, timeout=self._timeouts)
         return _HttpAnswer(response)

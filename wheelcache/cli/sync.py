@@ -18,7 +18,7 @@ from wheelcache.errors import ExitCode, IntegrityError, NetworkError, StoreError
 from wheelcache.lock import LockedWheel
 
 if TYPE_CHECKING:
-    from wheelcache.fetch import WheelResult
+    from wheelcache.outcome import WheelResult
 
 
 @click.command("sync")
