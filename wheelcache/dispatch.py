@@ -50,6 +50,8 @@ class Dispatcher:
         """Those that a thread opens or concludes: nobody else may touch them."""
         self._elsewhere: dict[Download, float] = {}
         """Those that another process fetches, and when to look again."""
+        self._told: dict[str, float] = {}
+        """Until when it was said that a host is waited for."""
         self._results: dict[Download, WheelResult] = {}
         self._full: StoreFullError | None = None
         self._defects: list[BaseException] = []
@@ -255,9 +257,11 @@ class Dispatcher:
         self._shared.emit(WheelFinished(filename=result.wheel.filename, state=result.state, error=result.error))
 
     def _say_what_is_waited_for(self, now: float) -> None:
+        """Says whom wheels wait for, once for all wheels that wait for the same."""
         for download in self._idle():
             notice = download.wait_notice(now)
-            if notice is not None:
+            if notice is not None and self._told.get(notice.host, 0.0) <= now:
+                self._told[notice.host] = now + notice.seconds
                 self._shared.emit(notice)
 
     def _unfinished(self, download: Download) -> WheelResult:

@@ -7,7 +7,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Final, Protocol, TextIO
@@ -24,6 +24,7 @@ from wheelcache.events import (
     StepStarted,
     TransferFinished,
     TransferPlanned,
+    TransferStatus,
     Waiting,
     WheelFinished,
     WheelProgress,
@@ -32,6 +33,9 @@ from wheelcache.events import (
 
 _PLAIN_SECONDS: Final = 5.0
 """How often a run without a terminal says how far it is."""
+
+_TOTAL_FORMAT: Final = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+"""The bar for everything: its rate is the sync's own, over the last seconds, with whom it talks to."""
 
 _STEP_LENGTH: Final = 140
 """Characters of a step that are shown; its log has the rest."""
@@ -82,6 +86,8 @@ class _Screen(Protocol):
 
     def advance(self, name: str, received: int) -> None: ...
 
+    def status(self, rate: float, connections: str) -> None: ...
+
     def finish(self, name: str) -> None: ...
 
     def step(self, build: str, step: str | None) -> None: ...
@@ -113,13 +119,15 @@ class _Console:
                 screen.start(name, size, present)
             case WheelProgress(filename=name, received=received):
                 screen.advance(name, received)
+            case TransferStatus(rate=rate, connections=connections):
+                screen.status(rate, describe_connections(connections))
             case WheelFinished(filename=name, state=state, error=error):
                 screen.finish(name)
                 if error and self._verbosity >= 0:
                     screen.line(f"{name}: {state}: {_without(name, error)}")
-            case Waiting(filename=name, seconds=seconds, reason=reason):
+            case Waiting(filename=name, seconds=seconds, reason=reason, host=host):
                 if self._verbosity >= 0:
-                    screen.line(f"{name}: waiting {seconds:.0f} s: {reason}")
+                    screen.line(f"{name}: waiting {seconds:.0f} s{f' for {host}' if host else ''}: {reason}")
             case BuildStarted(name=name, attempt=attempt):
                 if self._verbosity >= 0:
                     screen.line(f"{name}: building" + (f", attempt {attempt}" if attempt > 1 else ""))
@@ -144,6 +152,15 @@ def _without(name: str, error: str) -> str:
     return error.partition("\n")[0].removeprefix(f"{name}: ")
 
 
+def describe_connections(connections: Mapping[str, int]) -> str:
+    """Returns whom we talk to as people read it: `4 connections to 2 hosts`; empty when to nobody."""
+    count = sum(connections.values())
+    if not count:
+        return ""
+    whom = f"{len(connections)} hosts" if len(connections) > 1 else next(iter(connections)) or "this machine's disk"
+    return f"{count} connection{'s' if count > 1 else ''} to {whom}"
+
+
 def shown_step(step: str) -> str:
     """Returns a build step as people know it: without the words we put in; empty for BuildKit's own housekeeping."""
     if step.startswith(("[internal]", "[context ")):
@@ -158,32 +175,32 @@ class _Lines:
     def __init__(self, stream: TextIO, *, quiet: bool) -> None:
         self._stream = stream
         self._quiet = quiet
-        self._size = self._done = self._at_start = 0
-        self._began = self._last = time.monotonic()
+        self._size = self._done = 0
+        self._last = time.monotonic()
 
     def line(self, text: str) -> None:
         self._stream.write(f"{text}\n")
         self._stream.flush()
 
     def plan(self, size: int, present: int) -> None:
-        self._size, self._done, self._at_start = size, present, present
-        self._began = self._last = time.monotonic()
+        self._size, self._done = size, present
+        self._last = time.monotonic()
 
     def start(self, name: str, size: int, present: int) -> None:
         pass
 
     def advance(self, name: str, received: int) -> None:  # noqa: ARG002
         self._done += received
+
+    def status(self, rate: float, connections: str) -> None:
         now = time.monotonic()
         if self._quiet or now - self._last < _PLAIN_SECONDS:
             return
         self._last = now
-        rate = max(1.0, (self._done - self._at_start) / (now - self._began))
-        share = 100 * self._done / self._size if self._size else 0
-        self.line(
-            f"{describe_bytes(self._done)} of {describe_bytes(self._size)} ({share:.0f} %), "
-            f"{describe_bytes(rate)}/s, {max(0, self._size - self._done) / rate:.0f} s left"
-        )
+        share = f" ({100 * self._done / self._size:.0f} %)" if self._size else ""
+        left = [f"{max(0, self._size - self._done) / rate:.0f} s left"] if rate >= 1 and self._size else []
+        parts = [f"{describe_bytes(rate)}/s", *left, *([connections] if connections else [])]
+        self.line(f"{describe_bytes(self._done)} of {describe_bytes(self._size)}{share}, {', '.join(parts)}")
 
     def finish(self, name: str) -> None:
         pass
@@ -216,7 +233,7 @@ class _Bars:
         self._tqdm.write(text, file=self._stream)
 
     def plan(self, size: int, present: int) -> None:
-        self._total = self._bar("all wheels", size, present, leave=True)
+        self._total = self._bar("all wheels", size, present, leave=True, bar_format=_TOTAL_FORMAT)
 
     def start(self, name: str, size: int, present: int) -> None:
         if name not in self._files:
@@ -227,6 +244,11 @@ class _Bars:
             self._total.update(received)
         if name in self._files:
             self._files[name].update(received)
+
+    def status(self, rate: float, connections: str) -> None:
+        if self._total is not None:
+            parts = [f"{describe_bytes(rate)}/s", *([connections] if connections else [])]
+            self._total.set_postfix_str(", ".join(parts))
 
     def finish(self, name: str) -> None:
         if bar := self._files.pop(name, None):
@@ -257,7 +279,7 @@ class _Bars:
         if self._step is not None:
             self._step.close()
 
-    def _bar(self, label: str, size: int, present: int, *, leave: bool) -> tqdm[object]:  # type: ignore[name-defined]  # noqa: F821
+    def _bar(self, label: str, size: int, present: int, *, leave: bool, bar_format: str | None = None) -> tqdm[object]:  # type: ignore[name-defined]  # noqa: F821
         return self._tqdm(
             desc=label,
             total=size or None,
@@ -265,6 +287,7 @@ class _Bars:
             unit="B",
             unit_scale=True,
             leave=leave,
+            bar_format=bar_format,
             file=self._stream,
             ascii=self._ascii,
             dynamic_ncols=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,7 +106,7 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) ->
         WheelcacheError: not all could be had; of several reasons the gravest.
     """
     from wheelcache.fetch import FetchSettings, Mirror, sync_wheels  # noqa: PLC0415
-    from wheelcache.index import with_credentials  # noqa: PLC0415
+    from wheelcache.index import default_index, with_credentials  # noqa: PLC0415
 
     began = time.monotonic()
     if project.cache.max_size:
@@ -127,6 +128,7 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) ->
         emit=session.emit,
         offline=session.offline,
         stop=session.stop,
+        indexes=lambda: [index.url for index in project.indexes] or [default_index(os.environ)],
     )
     seconds = time.monotonic() - began
     _report(session, results, locked, seconds)
