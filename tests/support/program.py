@@ -20,6 +20,9 @@ import pytest
 
 from support.wheels import make_wheel
 from wheelcache import __version__
+from wheelcache.digest import parse_digest
+from wheelcache.files import boot_id
+from wheelcache.partial import usable_bytes
 
 PROGRAM = Path(sysconfig.get_path("scripts"), "wheelcache")
 TARGET = ("--python", "3.11", "--platform", "manylinux_2_28_x86_64")
@@ -141,7 +144,9 @@ class Program:
 
     def partial_bytes(self) -> int:
         """The bytes of wheels that are not complete."""
-        return sum(file.stat().st_size for file in self.cache.glob("v1/partial/*.part"))
+        folder = self.cache / "v1" / "partial"
+        digests = [parse_digest(f"sha256:{file.stem}") for file in folder.glob("*.part")]
+        return sum(usable_bytes(folder, digest, boot=boot_id()) for digest in digests)
 
     def holds(self, digest: str) -> bool:
         name = digest.removeprefix("sha256:")
