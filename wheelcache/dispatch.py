@@ -65,12 +65,17 @@ class Dispatcher:
         for thread in threads:
             thread.start()
         _join(threads, self._shared)
-        for download in list(self._left):
+        begun = [download for download in self._left if download.is_open]
+        for download in begun:
             download.close()
         if self._defects:
             raise self._defects[0]
         with self._guard:
-            return [self._results.get(download) or self._unfinished(download) for download in self._downloads]
+            results = {download: self._unfinished(download) for download in self._left} | self._results
+        for download in begun:
+            result = results[download]
+            self._shared.emit(WheelFinished(filename=result.wheel.filename, state=result.state, error=result.error))
+        return [results[download] for download in self._downloads]
 
     def _serve(self) -> None:
         try:
