@@ -1,8 +1,7 @@
 """Kills `wheelcache sync` with SIGKILL at random moments, lets it finish, and counts every byte that it read in all.
 
-The bytes are counted outside the program: a `sitecustomize` put on PYTHONPATH wraps the one call through which Python's
-HTTP client reads sockets, and adds up in a mapped file, which outlives kill -9. A plain cold run follows, for its time
-and peak memory. Exit 1 when more than 1.01 x the closure was read, or a blob is wrong or missing.
+The bytes are counted outside the program, see `sockethook`. A plain cold run comes first, for its time and peak memory.
+Exit 1 when more than 1.01 x the closure was read, or a blob is wrong or missing.
 
     python tests/bench/kill9.py [LOCKFILE] [--python 3.11 --platform manylinux_2_28_x86_64] [--scratch DIR]
 """
@@ -14,105 +13,77 @@ import hashlib
 import json
 import os
 import random
-import resource
-import struct
+import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from children import Child, await_until
 from measure import amount, require_free, table
+from sockethook import SocketCounters
 
 LIMIT = 1.01
 NEEDED = 6_000_000_000
-
-COUNTER = '''
-"""Adds up what this process reads from its sockets."""
-import mmap, os, socket, struct, threading
-
-file = open(os.environ["READ_COUNTER"], "r+b")
-mapped = mmap.mmap(file.fileno(), 8)
-guard = threading.Lock()
-readinto = socket.SocketIO.readinto
-
-
-def counting(self, buffer):
-    count = readinto(self, buffer)
-    if count:
-        with guard:
-            struct.pack_into("q", mapped, 0, struct.unpack_from("q", mapped, 0)[0] + count)
-    return count
-
-
-socket.SocketIO.readinto = counting
-'''
+LONGEST = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """One start of the program."""
+    """One start of the program; *said* is the end of what it wrote."""
 
     name: str
     seconds: float
     read: int
     exit_code: int
     peak_rss: int
+    said: str
 
 
 class Counted:
-    """Starts syncs whose reads are counted."""
+    """Starts a program whose reads are counted.
 
-    def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
+    Args:
+        folder: for logs and counters.
+        argv: the program and its arguments.
+        environ: all of its environment; None for this one.
+    """
+
+    def __init__(self, folder: Path, argv: Sequence[str], *, environ: Mapping[str, str] | None = None) -> None:
         self._folder = folder
-        self._arguments = arguments
-        (folder / "hook").mkdir()
-        (folder / "hook" / "sitecustomize.py").write_text(COUNTER)
+        self._argv = argv
+        self._environ = os.environ if environ is None else environ
         self._number = 0
 
-    def run(self, name: str, cache: Path, *, kill_after: int | None = None, delay: float = 0.0) -> Run:
-        """Runs a sync to its end, or kills it *delay* seconds after it has read *kill_after* bytes."""
+    def run(self, name: str, *arguments: str, kill_after: int | None = None, delay: float = 0.0) -> Run:
+        """Runs it to its end, or kills it *delay* seconds after it has read *kill_after* bytes."""
         self._number += 1
-        counter = self._folder / f"read-{self._number}"
-        counter.write_bytes(bytes(8))
-        command = [str(Path(sys.executable).with_name("wheelcache")), "sync", *self._arguments]
+        counters = SocketCounters(self._folder / f"sockets-{self._number}")
         log = self._folder / f"log-{self._number}"
-        began = time.monotonic()
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*command, "--cache-dir", str(cache), "-q"],
-                env={**os.environ, "PYTHONPATH": str(self._folder / "hook"), "READ_COUNTER": str(counter)},
-                stdout=output,
-                stderr=output,
-            )
-            if kill_after is not None:
-                while process.poll() is None and value_of(counter) < kill_after:
-                    time.sleep(0.002)
-                time.sleep(delay)
-                process.kill()
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        run = Run(
+        with Child([*self._argv, *arguments], cwd=self._folder, env=counters.environ(self._environ), log=log) as child:
+            if kill_after is not None and await_until(lambda: counters.read >= kill_after, child, every=0.002):
+                child.sleep(delay)
+                child.signal(signal.SIGKILL)
+            ended = child.ended(LONGEST)
+        if ended is None:
+            raise SystemExit(f"{name}: did not end within {LONGEST:.0f} s\n{log.read_text(errors='replace')[-2000:]}")
+        return Run(
             name=name,
-            seconds=time.monotonic() - began,
-            read=value_of(counter),
-            exit_code=process.returncode,
-            peak_rss=peak_bytes(usage),
+            seconds=ended.seconds,
+            read=counters.read,
+            exit_code=ended.exit_code,
+            peak_rss=ended.peak_rss,
+            said=log.read_text(errors="replace")[-2000:],
         )
-        if kill_after is None and run.exit_code:
-            raise SystemExit(f"{name}: exit {run.exit_code}\n{log.read_text(errors='replace')}")
-        return run
 
 
-def peak_bytes(usage: resource.struct_rusage) -> int:
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def value_of(counter: Path) -> int:
-    value: int = struct.unpack("q", counter.read_bytes())[0]
-    return value
+def finished(run: Run) -> Run:
+    """Returns *run*; ends the program when it failed."""
+    if run.exit_code:
+        raise SystemExit(f"{run.name}: exit {run.exit_code}\n{run.said}")
+    return run
 
 
 def make_lockfile(folder: Path, requirement: str, python: str, platform: str) -> Path:
@@ -175,12 +146,13 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     lockfile = options.lockfile or make_lockfile(
         folder, options.requirement, options.python, f"{words[3]}-{'_'.join(words[:3])}"
     )
-    arguments = [str(lockfile), "--python", options.python, "--platform", platform]
-    counted = Counted(folder, arguments)
-    cold = counted.run("cold, not killed", folder / "cold")
+    program = str(Path(sys.executable).with_name("wheelcache"))
+    target = ["--python", options.python, "--platform", platform]
+    counted = Counted(folder, [program, "sync", str(lockfile.absolute()), *target, "-q", "--cache-dir"])
+    cold = finished(counted.run("cold, not killed", str(folder / "cold")))
     closure = sum(blob.stat().st_size for blob in (folder / "cold" / "v1" / "blobs").rglob("*") if blob.is_file())
     wheels = sorted(blob.name for blob in (folder / "cold" / "v1" / "blobs" / "sha256").glob("*/*"))
-    again = counted.run("again, all present", folder / "cold")
+    again = finished(counted.run("again, all present", str(folder / "cold")))
     subprocess.run(["rm", "-rf", str(folder / "cold")], check=True)
 
     cache = folder / "killed"
@@ -189,8 +161,9 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     for number, moment in enumerate(moments, start=1):
         before = sum(run.read for run in killed)
         kill_after = max(int(moment) - before, 1)
-        killed.append(counted.run(f"kill -9, {number}", cache, kill_after=kill_after, delay=chance.uniform(0, 0.3)))
-    killed.append(counted.run("last", cache))
+        delay = chance.uniform(0, 0.3)
+        killed.append(counted.run(f"kill -9, {number}", str(cache), kill_after=kill_after, delay=delay))
+    killed.append(finished(counted.run("last", str(cache))))
     read = sum(run.read for run in killed)
     wrong = wrong_blobs(cache)
     missing = sorted(set(wheels) - {blob.name for blob in (cache / "v1" / "blobs" / "sha256").glob("*/*")})
@@ -206,7 +179,9 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         "wrong": wrong,
         "missing": missing,
         "killed_in_earnest": killed_in_earnest,
-        "runs": [asdict(run) for run in (cold, again, *killed)],
+        "runs": [
+            {name: value for name, value in asdict(run).items() if name != "said"} for run in (cold, again, *killed)
+        ],
     }
 
 
