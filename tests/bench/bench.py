@@ -17,7 +17,7 @@ from trials import Scene, Traffic, Trials
 MB = 1_000_000
 AT_SERVER = (
     "From servers on loopback: bytes read are counted where the server gives them to its kernel, and so include what "
-    "still stood in socket buffers when a connection broke."
+    "still stood in socket buffers when a connection broke, and miss a write that broke with it."
 )
 IN_CLIENT = (
     "From servers that fail, and with kills: the bytes that wheelcache reads are counted in it, at its socket reads."
