@@ -210,6 +210,8 @@ class Partial:
             The blob's stat, as verified.
         """
         with self._flushing, store_errors(blob):
+            if self.size is not None:
+                os.ftruncate(self._descriptor, self.size)  # what was adopted may have a tail that no mark vouches for
             os.fsync(self._descriptor)
             self._file.chmod(0o444)
             if not blob.parent.is_dir():
