@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from wheelcache.partial import Partial
     from wheelcache.transport import Answer, Transport
 
+_RATED_SECONDS: Final = 0.5
+"""A connection that is younger has no rate yet."""
+
 _REPORT_SECONDS: Final = 0.1
 """How often a connection says what it received."""
 
@@ -36,6 +39,7 @@ class Claim:
         piece: the piece that is fetched again, to be compared and not to be written; None for an ordinary part.
         began: seconds on the clock.
         start: the file position that it began at.
+        asked_to: where it was to end at first: as far as its body goes.
         received: bytes that came over the network, useless ones included.
         fresh: bytes of them that were new.
     """
@@ -52,17 +56,39 @@ class Claim:
     reading: Reading | None = None
     is_revoked: bool = False
     start: int = field(init=False)
+    asked_to: int | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.start = self.position
+        self.start, self.asked_to = self.position, self.end
 
     def span(self) -> Span:
         """Returns what is still to come."""
         return Span(start=self.position, end=self.end)
 
     def rate(self, now: float) -> float:
-        """Returns the bytes per second so far; 0 before the first."""
-        return self.received / (now - self.began) if now > self.began else 0.0
+        """Returns the bytes per second so far; 0 as long as it is too early to say."""
+        age = now - self.began
+        return self.received / age if age >= _RATED_SECONDS else 0.0
+
+    def shorten(self, end: int) -> int:
+        """Lets the part end at *end*, or where it is by now; returns which: from there on another may write."""
+        with self.guard:
+            self.end = max(end, self.position)
+            return self.end
+
+    def take_back(self, rest: Claim) -> bool:
+        """Fetches *rest*, which follows, after all: true when the body goes so far and is not at its end yet."""
+        with self.guard:
+            is_able = (
+                self.end == rest.start
+                and not self.is_revoked
+                and self.position < rest.start
+                and rest.end is not None
+                and (self.asked_to is None or self.asked_to >= rest.end)
+            )
+            if is_able:
+                self.end = rest.end
+            return is_able
 
     def revoke(self) -> None:
         """Takes the part away: once this returns, nothing more of it is written."""

@@ -204,6 +204,8 @@ class Download:
             self._end(claim)
         else:
             self._revoked.remove(claim)
+        if fault is not None and not claim.fresh and claim.piece is None:
+            any(other.take_back(claim) for other in self.claims)  # whoever gave the part away may still have it coming
         self._fetched += claim.received
         self._shared.hosts.end(claim.source.host)
         if claim.received and (fault is None or fault.fault is not Fault.FOREIGN):
@@ -359,7 +361,7 @@ class Download:
         faults = [(public_url(source.url), source.last) for source in self._sources if source.last]
         lines = [f"  {url}: {fault.fault}: {fault.message}" for url, fault in faults]
         hints = [fault.hint for _, fault in faults if fault.hint]
-        is_wrong = any(fault.fault is Fault.DIGEST for _, fault in faults)
+        is_wrong = self._audit is not None or any(fault.fault is Fault.DIGEST for _, fault in faults)
         if self._audit is not None and partial is not None:
             self._restart(partial)
         kept = f"; {partial.present} bytes are kept for the next run" if partial is not None and partial.present else ""
@@ -422,7 +424,7 @@ class Download:
             self._end(claim)
             self._revoked.append(claim)
         else:
-            claim.end = point
+            point = claim.shorten(point)
         return self._claim(Claim(source=source, position=point, end=end, began=now))
 
     def _end(self, claim: Claim) -> None:

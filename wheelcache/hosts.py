@@ -22,6 +22,9 @@ _SETBACKS: Final = frozenset({Fault.BUSY, Fault.CUT, Fault.SILENT, Fault.SLOW, F
 _KEPT_SECONDS: Final = 7 * 86_400.0
 """How long an earlier run's figures count."""
 
+_RECENT_SECONDS: Final = 3600.0
+"""How long an earlier run's failures count."""
+
 _SMOOTHING: Final = 0.3
 """The weight of the newest second in a speed."""
 
@@ -51,7 +54,12 @@ class Hosts:
         self._totals: dict[str, float] = {}
         for host, record in records.items():
             if 0 <= now - record.seen_at < _KEPT_SECONDS:
-                self._states[host] = HostState(rate=record.per_connection, limit=self._first_limit())
+                is_recent = now - record.seen_at < _RECENT_SECONDS
+                self._states[host] = HostState(
+                    rate=record.per_connection,
+                    limit=self._first_limit(),
+                    faults=min(record.faults, OPEN_AFTER - 1) if is_recent else 0,
+                )
                 self._totals[host] = record.rate
 
     def states(self) -> Mapping[str, HostState]:
@@ -112,8 +120,9 @@ class Hosts:
         for host in [host for host in self._levels if host not in received]:
             del self._levels[host]
         for host, (connections, count) in received.items():
-            if not host or not connections or seconds <= 0:
+            if not host or not connections or not count or seconds <= 0:
                 continue
+            self.worked(host, now=now)
             weight = min(_SMOOTHING * seconds, 1.0) if self.state(host).rate else 1.0
             per_connection = _mean(self.state(host).rate, count / seconds / connections, weight)
             self._totals[host] = _mean(self._totals.get(host, 0.0), count / seconds, weight)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from wheelcache.errors import StoreError
 from wheelcache.faults import Fault, SourceFault
 from wheelcache.partial import PIECE_BYTES
-from wheelcache.rates import Sample, is_stalled
+from wheelcache.rates import Sample, is_progress, is_stalled
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -264,7 +264,7 @@ def _received(readings: list[Reading]) -> dict[str, tuple[int, int]]:
     for reading in readings:
         count, reading.observed = reading.received - reading.observed, reading.received
         connections, total = received.get(reading.host, (0, 0))
-        received[reading.host] = (connections + bool(reading.received), total + count)
+        received[reading.host] = (connections + is_progress(reading.received), total + count)
     return received
 
 

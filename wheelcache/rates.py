@@ -57,7 +57,7 @@ def is_stalled(samples: Sequence[Sample], *, min_rate: float, window: float) -> 
 LOWEST_LIMIT: Final = 2
 """Connections that a host gets to begin with."""
 
-LEVEL_SECONDS: Final = 0.3
+LEVEL_SECONDS: Final = 0.2
 """How long a number of connections must have been in full use before its throughput is judged."""
 
 CALM_SECONDS: Final = 10.0
@@ -69,7 +69,7 @@ _WORTHWHILE: Final = 1.05
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ramp:
-    """How many connections a host may have: grown while its throughput grows, and no more.
+    """How many connections a host may have: doubled while its throughput grows, as TCP's slow start does, and no more.
 
     Attributes:
         limit: connections allowed now.
@@ -98,7 +98,7 @@ def after_level(ramp: Ramp, *, rate: float, now: float, most: int) -> Ramp:
     has_stepped = ramp.limit > ramp.previous
     if has_stepped and rate < ramp.rate * _WORTHWHILE:
         return replace(ramp, limit=ramp.previous, rate=max(rate, ramp.rate), calm_until=now + CALM_SECONDS)
-    limit = min(ramp.limit + max(1, ramp.limit // 2), most)
+    limit = min(ramp.limit * 2, most)
     return Ramp(limit=limit, previous=min(ramp.limit, limit), rate=rate, calm_until=ramp.calm_until)
 
 

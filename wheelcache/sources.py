@@ -18,6 +18,9 @@ OUTAGE_SECONDS: Final = 900.0
 _SPEED_STEPS: Final = 2.0
 """Steps per doubling: hosts of about one speed count as equal, and the order given decides."""
 
+_FIRST: Final = -(1 << 10)
+"""The rank of a local file, and of a host whose speed is to be found out."""
+
 _MAY_PASS: Final = frozenset({Fault.CONNECT, Fault.SILENT})
 """What a line that is down looks like."""
 
@@ -177,5 +180,6 @@ def _rest(source: Source, now: float, hosts: Mapping[str, HostState]) -> float:
 def _rank(source: Source, hosts: Mapping[str, HostState]) -> tuple[bool, int, int, int, bool]:
     host = hosts.get(source.host, _UNKNOWN)
     speed = -math.floor(math.log2(host.rate) * _SPEED_STEPS) if host.rate >= 1 else 1
-    is_probe = not host.rate and not host.active and bool(source.host)
-    return (source.from_zero, source.faults, host.faults, -(1 << 10) if is_probe else speed, source.is_guess)
+    if not source.host or (not host.rate and not host.active):
+        speed = _FIRST
+    return (source.from_zero, source.faults, host.faults, speed, source.is_guess)

@@ -9,6 +9,12 @@ from typing import Final
 WORTH_SPLITTING: Final = 0.5
 """Seconds: a connection that needs less for the rest of its part is left to finish it."""
 
+WORTH_TAKING: Final = 2.0
+"""Seconds: a connection that needs less for the rest of its last piece keeps it, however slow it is."""
+
+FASTER: Final = 3.0
+"""So many times as fast must another be to take over a piece in the middle: it costs both a connection."""
+
 UNSEEN_PIECES: Final = 4
 """A shorter part is not shared before its connection has brought something."""
 
@@ -98,4 +104,5 @@ def split_point(span: Span, *, piece: int, rate: float, other_rate: float) -> in
     point = max(round((span.start + length * share) / piece), first) * piece
     if point < span.end:
         return point
-    return span.start if rate and other_rate > 2 * rate else None
+    is_crawling = rate > 0 and length / rate > WORTH_TAKING and other_rate > FASTER * rate
+    return span.start if is_crawling else None
