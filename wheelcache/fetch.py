@@ -45,7 +45,7 @@ def sync_wheels(
     emit: Sink,
     stop: threading.Event,
     offline: bool = False,
-    indexes: Callable[[], Sequence[str]] = tuple,
+    indexes: Sequence[str] = (),
 ) -> list[WheelResult]:
     """Makes *store* hold *wheels*, several at once, the largest first.
 
@@ -58,8 +58,7 @@ def sync_wheels(
         emit: takes events, from any thread.
         stop: once set, this returns within a second or so with what is done.
         offline: nothing but `file:` URLs is read.
-        indexes: returns the roots of Simple APIs to ask where a wheel is now, when its own URL is refused: it may have
-            expired. Called, once, only when something is to be fetched.
+        indexes: roots of Simple APIs to ask where a wheel is now, when its own URL is refused: it may have expired.
 
     Returns:
         One result per digest, in the order of *wheels*; failures are in them.
@@ -76,7 +75,7 @@ def sync_wheels(
         made = _Once(transport)
         try:
             sync = _Sync(missing, store=store, transport=made, settings=settings, emit=emit, offline=offline)
-            fetched = sync.run(mirrors=mirrors, indexes=indexes(), stop=stop)
+            fetched = sync.run(mirrors=mirrors, indexes=indexes, stop=stop)
             results |= {result.wheel.digest: result for result in fetched}
         finally:
             made.close()

@@ -68,8 +68,8 @@ class Offer:
     is_guess: bool = False
 
 
-def default_index(environ: Mapping[str, str]) -> str:
-    """Returns the root of the index that uv and pip would ask, from their environment variables or their default.
+def named_index(environ: Mapping[str, str]) -> str | None:
+    """Returns the root of the index that the environment names for uv or pip; None where it names none.
 
     Args:
         environ: the environment's variables.
@@ -79,6 +79,17 @@ def default_index(environ: Mapping[str, str]) -> str:
         if text:
             name, separator, url = text.partition("=")  # uv: `name=url`; a URL's own `=` comes after its `://`
             return url if separator and "://" not in name else text
+    return None
+
+
+def default_index(environ: Mapping[str, str]) -> str:
+    """Returns the root of the index that uv and pip would ask, from their environment variables or their default.
+
+    Args:
+        environ: the environment's variables.
+    """
+    if named := named_index(environ):
+        return named
     from pypi_simple import PYPI_SIMPLE_ENDPOINT  # noqa: PLC0415 - imports requests
 
     return str(PYPI_SIMPLE_ENDPOINT)

@@ -106,7 +106,7 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) ->
         WheelcacheError: not all could be had; of several reasons the gravest.
     """
     from wheelcache.fetch import FetchSettings, Mirror, sync_wheels  # noqa: PLC0415
-    from wheelcache.index import default_index, with_credentials  # noqa: PLC0415
+    from wheelcache.index import with_credentials  # noqa: PLC0415
 
     began = time.monotonic()
     if project.cache.max_size:
@@ -128,7 +128,7 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) ->
         emit=session.emit,
         offline=session.offline,
         stop=session.stop,
-        indexes=lambda: [index.url for index in project.indexes] or [default_index(os.environ)],
+        indexes=_own_indexes(project),
     )
     seconds = time.monotonic() - began
     _report(session, results, locked, seconds)
@@ -136,6 +136,14 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) ->
     failures = [result.failure for result in results if result.failure is not None]
     if failures:
         raise gravest(failures)
+
+
+def _own_indexes(project: Project) -> list[str]:
+    """Returns the indexes that the user named: a private project's name is nothing to ask the public one for."""
+    from wheelcache.index import named_index  # noqa: PLC0415
+
+    named = named_index(os.environ)
+    return [index.url for index in project.indexes] or ([named] if named else [])
 
 
 def gravest(failures: Sequence[WheelcacheError]) -> WheelcacheError:
