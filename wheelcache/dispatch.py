@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from wheelcache.claims import Carrier, Claim, Revoked
@@ -222,7 +223,8 @@ class Dispatcher:
                 return
             download.name_liars()
         state: WheelState = "resumed" if download.was_resumed else "downloaded"
-        result = WheelResult(wheel=download.wheel, state=state, bytes_fetched=download.fetched, source=download.source)
+        wheel = replace(download.wheel, size=download.opened().size)
+        result = WheelResult(wheel=wheel, state=state, bytes_fetched=download.fetched, source=download.source)
         self._finish(download, result)
 
     def _put_back(self, download: Download) -> None:

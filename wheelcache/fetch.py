@@ -70,7 +70,8 @@ def sync_wheels(
     unique = _merged(wheels)
     missing = [wheel for wheel in unique if not store.has(wheel)]
     absent = {wheel.digest for wheel in missing}
-    results = {wheel.digest: _cached(wheel, emit) for wheel in unique if wheel.digest not in absent}
+    present = [wheel for wheel in unique if wheel.digest not in absent]
+    results = {wheel.digest: _cached(wheel, store, emit) for wheel in present}
     if missing:
         made = _Once(transport)
         try:
@@ -97,9 +98,10 @@ def _merged(wheels: Sequence[LockedWheel]) -> list[LockedWheel]:
     return list(merged.values())
 
 
-def _cached(wheel: LockedWheel, emit: Sink) -> WheelResult:
+def _cached(wheel: LockedWheel, store: Store, emit: Sink) -> WheelResult:
     emit(WheelFinished(filename=wheel.filename, state="cached"))
-    return WheelResult(wheel=wheel, state="cached")
+    sized = wheel if wheel.size is not None else replace(wheel, size=store.size(wheel.digest))
+    return WheelResult(wheel=sized, state="cached")
 
 
 class _Once:

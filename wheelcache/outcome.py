@@ -14,7 +14,7 @@ class WheelResult:
     """What became of one wheel.
 
     Attributes:
-        wheel: as locked, with the URLs of all lockfiles that name its digest.
+        wheel: as locked, with the URLs of all lockfiles that name its digest; with its size once that is known.
         state: `missing` means that it was not tried to the end.
         bytes_fetched: over the network, wasted ones included.
         source: where it came from, without credentials; empty when nothing had to come.

@@ -98,6 +98,13 @@ class Store:
             return self._still_is(wheel, blob)
         return wheel.size is None or wheel.size == found.st_size
 
+    def size(self, digest: Digest) -> int | None:
+        """Returns the size in bytes of the blob of *digest*; None where there is none."""
+        try:
+            return self.blob(digest).stat().st_size
+        except OSError:
+            return None
+
     def partial_bytes(self, digest: Digest) -> int:
         """Returns the bytes of *digest* that the next transfer will not fetch again."""
         return usable_bytes(self._base / "partial", digest, boot=self._boot)
