@@ -46,8 +46,9 @@ def kills(bench: Bench) -> Iterator[Found]:
         counted = Counted(folder, job.argv, environ=job.env)
         lives = []
         wrong: list[str] = []
-        # A life's share is drawn so that all of them together come to about four fifths of the transfer.
-        most = 1.6 * scene.offer.size / bench.kills
+        # A life's share is drawn so that all of them together come to about seven tenths of the transfer; what runs on
+        # while a kill is on its way comes on top.
+        most = 1.4 * scene.offer.size / bench.kills
         for number in range(bench.kills):
             in_start_up = chance.random() < IN_START_UP
             lives.append(

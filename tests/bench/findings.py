@@ -169,10 +169,10 @@ def tables(founds: Sequence[Found]) -> str:
         groups: dict[str, list[Sample]] = {}
         for sample in found.samples:
             groups.setdefault(sample.client, []).append(sample)
+        parts.append(f"### {found.case}\n\n{found.setting}")
         if groups:
             head = ["client", "wall, median", "all runs", "CPU", "peak RSS", "bytes read", "/ size", "ended"]
-            rows = [_row(name, samples) for name, samples in groups.items()]
-            parts.append(f"### {found.case}\n\n{found.setting}\n\n{table(head, rows)}")
+            parts.append(table(head, [_row(name, samples) for name, samples in groups.items()]))
     promised = [
         [found.case, limit.what, limit.found, limit.limit, "yes" if limit.kept else "NO"]
         for found in founds
