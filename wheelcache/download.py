@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from wheelcache.claims import Claim
@@ -22,16 +22,14 @@ from wheelcache.lock import LockedWheel
 from wheelcache.pace import FetchSettings, Watch
 from wheelcache.rates import is_progress
 from wheelcache.repair import EARLIER, Audit
-from wheelcache.sources import Source, after_fault, choose_source, is_best, is_hopeless, soonest
+from wheelcache.roster import Roster
+from wheelcache.sources import Source
 from wheelcache.spans import Span, split_point, unclaimed
 from wheelcache.store import Store
 
 if TYPE_CHECKING:
     from wheelcache.partial import Partial
     from wheelcache.transport import Transport
-
-_QUIET_SECONDS: Final = 0.5
-"""Pauses shorter than this are not worth an event."""
 
 _PROBE_BYTES: Final = 8 << 20
 """What a source of unknown speed is given to show it, where there is another."""
@@ -93,11 +91,15 @@ class Download:
         self._audit: Audit | None = None
         self._asking: set[str] = set()
         self._revoked: list[Claim] = []
-        self._told = 0.0
-        self._has_asked_indexes = False
-        self._sources = [Source(url=url) for url in wheel.urls if not shared.offline or _is_local(url)]
-        if not shared.offline:
-            self._sources += [Source(url=mirror.url, is_lookup=True) for mirror in shared.mirrors]
+        local = [url for url in wheel.urls if _is_local(url)]
+        self._roster = Roster(
+            local if shared.offline else wheel.urls,
+            mirrors=[] if shared.offline else [mirror.url for mirror in shared.mirrors],
+            indexes=[] if shared.offline else shared.indexes,
+            hosts=shared.hosts,
+            retries=shared.settings.retries,
+            pause=shared.pause,
+        )
 
     # Held: what to do next.
 
@@ -129,13 +131,9 @@ class Download:
         """True when no source is left that is worth asking."""
         if self.claims or self._asking:
             return False
-        hosts, budget = self._shared.hosts, self._shared.settings.retries + 1
-        hopeless = [is_hopeless(source, hosts.state(source.host), now=now, budget=budget) for source in self._sources]
-        return all(hopeless) or (self._audit is not None and self._next_audited() is None and not self._lookups())
-
-    def seconds_to_wait(self, now: float) -> float | None:
-        """Returns the seconds until a source is over its rest; None when all are dead."""
-        return soonest(self._sources, now=now, hosts=self._shared.hosts.states())
+        if self._roster.is_spent(now):
+            return True
+        return self._audit is not None and self._next_audited(now) is None and not self._roster.lookups()
 
     def next_part(self, now: float) -> Claim | LookUp | None:
         """Claims the next part that nobody fetches, for a source that may be asked now; None where there is none."""
@@ -182,18 +180,7 @@ class Download:
         """Returns what to say when nothing can be done now; None when that was said already, or is no news."""
         if self.claims or self._asking:
             return None
-        alive = [source for source in self._sources if not source.is_dead]
-        hosts = self._shared.hosts
-        rests = {source: max(source.rests_until, hosts.state(source.host).rests_until) for source in alive}
-        if not rests:
-            return None
-        source = min(rests, key=lambda each: rests[each])
-        if rests[source] - now < _QUIET_SECONDS or rests[source] <= self._told:
-            return None
-        self._told = rests[source]
-        last = source.last or hosts.state(source.host).last
-        reason = last.reason if last else "its server asked for a pause"
-        return Waiting(filename=self.wheel.filename, seconds=rests[source] - now, reason=reason, host=source.host)
+        return self._roster.notice(self.wheel.filename, now)
 
     # Held: what became of it.
 
@@ -212,21 +199,18 @@ class Download:
             self._shared.hosts.worked(claim.source.host, now=now)
         if fault is not None:
             self._note_fault(claim.source, fault, progressed=is_progress(claim.fresh), now=now)
-        elif (place := self._place(claim.source.url)) is not None:
-            self._sources[place] = replace(self._sources[place], faults=0, fruitless=0)
+        else:
+            self._roster.worked(claim.source.url)
 
     def learned(self, mirror: Source, found: Sequence[Source], fault: SourceFault | None) -> None:
         """Takes in what a mirror said of the wheel."""
         self._asking.discard(mirror.url)
         now = self._shared.watch.clock()
-        if fault is not None:
-            self._shared.hosts.end(mirror.host)
-            self._note_fault(mirror, fault, progressed=False, now=now)
-            return
         self._shared.hosts.end(mirror.host)
-        place = self._sources.index(mirror)
-        known = {other.url for other in self._sources}
-        self._sources[place : place + 1] = [source for source in found if source.url not in known]
+        if fault is not None:
+            self._note_fault(mirror, fault, progressed=False, now=now)
+        else:
+            self._roster.looked_up(mirror, found)
 
     def search(self, found: Digest) -> None:
         """Begins, or goes on with, finding the wrong pieces of a file whose digest is *found*."""
@@ -237,12 +221,12 @@ class Download:
             hint="whoever serves this file serves another one under its name: lock again only if you trust that one",
         )
         if self._audit is None:
-            self._audit = Audit(self._givers, partial.checks(), [source.url for source in self._sources])
+            self._audit = Audit(self._givers, partial.checks(), [source.url for source in self._roster.sources])
             self._note(f"the bytes gathered are wrong and are compared with other sources': {fault.message}")
         for url in self._audit.proven():
             self._name_liar(url, fault)
-        spare = [source for source in self._sources if source.from_zero and not source.is_dead]
-        if self._next_audited() is None and not self._lookups() and spare:
+        is_stuck = self._next_audited(self._shared.watch.clock()) is None and not self._roster.lookups()
+        if is_stuck and self._roster.from_zero():
             self._restart(partial)  # who has no ranges cannot be asked for pieces, only for the whole
 
     def name_liars(self) -> None:
@@ -253,9 +237,9 @@ class Download:
                 self._name_liar(url, fault)
 
     def _name_liar(self, url: str, fault: SourceFault) -> None:
-        place = self._place(url)
-        if place is not None and not self._sources[place].is_dead:
-            self._note_fault(self._sources[place], fault, progressed=False, now=self._shared.watch.clock())
+        source = self._roster.find(url)
+        if source is not None and not source.is_dead:
+            self._note_fault(source, fault, progressed=False, now=self._shared.watch.clock())
 
     # The work.
 
@@ -273,12 +257,13 @@ class Download:
             partial.assume(self._hint)
         self._partial = partial
         self._givers = [{EARLIER} if count else set() for count in partial.counts()]
+        sources = self._roster.sources
         self._shared.emit(
             WheelStarted(
                 filename=self.wheel.filename,
                 size=partial.size or 0,
                 present=partial.present,
-                source=public_url(self._sources[0].url) if self._sources else "",
+                source=public_url(sources[0].url) if sources else "",
             )
         )
 
@@ -351,14 +336,14 @@ class Download:
     def failure(self) -> WheelcacheError:
         """Returns the error that says what became of each source; wrong bytes are not kept."""
         name, partial = self.wheel.filename, self._partial
-        if not self._sources:
+        if not self._roster.sources:
             if self._shared.offline:
                 return NetworkError(
                     f"{name}: not in the store, and --offline forbids fetching it",
                     hint="run the same command without --offline",
                 )
             return NetworkError(f"{name}: the lockfile gives no URL for it", hint="name a mirror that has it")
-        faults = [(public_url(source.url), source.last) for source in self._sources if source.last]
+        faults = self._roster.faults()
         lines = [f"  {url}: {fault.fault}: {fault.message}" for url, fault in faults]
         hints = [fault.hint for _, fault in faults if fault.hint]
         is_wrong = self._audit is not None or any(fault.fault is Fault.DIGEST for _, fault in faults)
@@ -384,13 +369,8 @@ class Download:
 
     def _choose(self, now: float) -> Source | None:
         tried = {claim.source.url for claim in self.claims if claim.source.fruitless or claim.source.from_zero}
-        return choose_source(
-            self._sources,
-            now=now,
-            hosts=self._shared.hosts.states(),
-            may_look_up=self._left() >= _HEAVY_BYTES and not self._asking,
-            avoid=tried | self._asking,
-        )
+        is_worth_it = self._left() >= _HEAVY_BYTES and not self._asking
+        return self._roster.choose(now, may_look_up=is_worth_it, avoid=tried | self._asking)
 
     def _left(self) -> int:
         return self.size - (self._partial.present if self._partial is not None else 0)
@@ -407,9 +387,7 @@ class Download:
 
     def _share(self, source: Source, span: Span, now: float) -> int | None:
         """Returns where a part is to end: a source that is not the best gets what it can bring in a few seconds."""
-        states = self._shared.hosts.states()
-        serving = [other for other in self._sources if not other.is_lookup]
-        if span.end is None or is_best(source, serving, now=now, hosts=states):
+        if span.end is None or self._roster.is_best(source, now):
             return span.end
         piece = self.opened().piece
         amount = max(int(self._shared.hosts.state(source.host).rate * _TURN_SECONDS), _PROBE_BYTES, piece)
@@ -442,68 +420,30 @@ class Download:
         """Claims the next piece that another source is to be asked for, one at a time."""
         if self.claims or self._asking:
             return None
-        index = self._next_audited()
-        states = self._shared.hosts.states()
+        index = self._next_audited(now)
         if index is None:
-            source = choose_source(self._lookups(), now=now, hosts=states)
-            return self._ask(source) if source is not None else None
-        able = [source for source in self._sources if source.url in self._able()]
-        source = choose_source(able, now=now, hosts=states, avoid=audit.vouchers(index))
+            mirror = self._roster.choose_lookup(now)
+            return self._ask(mirror) if mirror is not None else None
+        source = self._roster.choose_for_piece(now, avoid=audit.vouchers(index))
         if source is None or partial.size is None:
             return None
         start = index * partial.piece
         end = min(start + partial.piece, partial.size)
         return self._claim(Claim(source=source, position=start, end=end, began=now, piece=index))
 
-    def _next_audited(self) -> int | None:
-        return self._audit.next_piece(self._able()) if self._audit is not None else None
-
-    def _able(self) -> set[str]:
-        """Returns the URLs that can still be asked for a single piece."""
-        hosts, budget, now = self._shared.hosts, self._shared.settings.retries + 1, self._shared.watch.clock()
-        return {
-            source.url
-            for source in self._sources
-            if not source.is_lookup
-            and not source.from_zero
-            and not is_hopeless(source, hosts.state(source.host), now=now, budget=budget)
-        }
-
-    def _lookups(self) -> list[Source]:
-        return [source for source in self._sources if source.is_lookup and not source.is_dead]
-
-    def _place(self, url: str) -> int | None:
-        return next((place for place, source in enumerate(self._sources) if source.url == url), None)
+    def _next_audited(self, now: float) -> int | None:
+        able = {source.url for source in self._roster.able(now)}
+        return self._audit.next_piece(able) if self._audit is not None else None
 
     def _note_fault(self, source: Source, fault: SourceFault, *, progressed: bool, now: float) -> None:
-        place = self._place(source.url)
-        if place is None:
-            return
-        known = self._sources[place]
-        pause = fault.retry_after or self._shared.pause(known.faults + 1)
-        self._sources[place] = after_fault(known, fault, rests_until=now + pause, progressed=progressed)
-        if not progressed:
-            self._shared.hosts.failed(source.host, fault, now=now, pause=self._shared.pause)
-        if fault.fault is Fault.REFUSED:
-            self._ask_again(source)
+        gave = any(source.url in givers for givers in self._givers)
+        self._roster.failed(source.url, fault, now=now, progressed=progressed, gave=gave)
         partial = self._partial
-        is_doubtful = partial is not None and (self._audit is not None or not partial.present)
+        is_doubtful = partial is not None and not self.claims and (self._audit is not None or not partial.present)
         if fault.fault is Fault.SIZE and self.wheel.size is None and partial is not None and is_doubtful:
             self._restart(partial)  # the size was another source's word
         level: Literal["debug", "warning"] = "debug" if source.is_guess else "warning"
         self._note(f"{public_url(source.url)}: {fault.fault}: {fault.message}", level=level)
-
-    def _ask_again(self, refused: Source) -> None:
-        """Has a URL looked up anew that may have expired: at the mirror that gave it, or at the project's indexes."""
-        if refused.is_lookup or self._shared.offline:
-            return
-        if refused.mirror:
-            if any(refused.url in givers for givers in self._givers):
-                self._sources.append(Source(url=refused.mirror, is_lookup=True))
-        elif not self._has_asked_indexes:
-            self._has_asked_indexes = True
-            known = {source.url for source in self._sources} | {source.mirror for source in self._sources}
-            self._sources += [Source(url=url, is_lookup=True) for url in self._shared.indexes if url not in known]
 
     def _restart(self, partial: Partial) -> None:
         """Throws all bytes away."""

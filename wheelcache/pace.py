@@ -51,7 +51,7 @@ class FetchSettings:
     limit_rate: int = 0
     retries: int = 8
     backoff: float = 0.5
-    longest_pause: float = 30.0
+    longest_pause: float = 10.0
     reserve: int = 16_000_000
     piece: int = PIECE_BYTES
 

@@ -125,11 +125,6 @@ def is_best(source: Source, sources: Sequence[Source], *, now: float, hosts: Map
     return source == min(known or [source], key=lambda other: (_rank(other, hosts)[:3], other != source))
 
 
-def soonest(sources: Sequence[Source], *, now: float, hosts: Mapping[str, HostState]) -> float | None:
-    """Returns the seconds until a source is over its rest; None when all are dead."""
-    return min((_rest(source, now, hosts) for source in sources if not source.is_dead), default=None)
-
-
 def after_fault(source: Source, fault: SourceFault, *, rests_until: float, progressed: bool) -> Source:
     """Returns *source* as it stands after *fault*.
 
