@@ -150,6 +150,8 @@ class Carrier:
                 return
             if partial.size is None and verdict.total is not None:
                 learn(verdict.total)
+                with claim.guard:
+                    claim.end = verdict.total
             position = self._read(claim, answer, verdict, partial, report)
             end = claim.end if claim.end is not None else verdict.end
             if end is None:

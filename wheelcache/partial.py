@@ -84,6 +84,7 @@ class Partial:
         self._hashed = 0
         self._marks: list[Mark] = []
         self._journal = -1
+        self._is_named = False
         self.size = size
         """What it is to become, in bytes; None where unknown."""
         self.present = 0
@@ -191,6 +192,9 @@ class Partial:
                         index, Mark(written=now.written, crc=now.crc, synced=then.written, synced_crc=then.crc)
                     )
             _sync_data(self._journal)
+            if not self._is_named:
+                sync_folder(self._file.parent)  # the two files' names are to survive as well
+                self._is_named = True
 
     def restart(self, *, size: int | None) -> None:
         """Throws all bytes away; *size* is what it is to become."""
@@ -213,11 +217,11 @@ class Partial:
             if self.size is not None:
                 os.ftruncate(self._descriptor, self.size)  # what was adopted may have a tail that no mark vouches for
             os.fsync(self._descriptor)
-            self._file.chmod(0o444)
             if not blob.parent.is_dir():
                 blob.parent.mkdir(exist_ok=True)
                 sync_folder(blob.parent.parent)
             self._file.replace(blob)
+            blob.chmod(0o444)  # not before: a partial that nobody may write to could not be continued
             sync_folder(blob.parent)
             self._journal_file.unlink(missing_ok=True)
             return os.fstat(self._descriptor)
