@@ -393,8 +393,8 @@ class Download:
         amount = max(int(self._shared.hosts.state(source.host).rate * _TURN_SECONDS), _PROBE_BYTES, piece)
         return min(span.end, (span.start + amount) // piece * piece)
 
-    def _split(self, claim: Claim, point: int, source: Source, now: float) -> Claim:
-        """Gives the rest of a part, from *point* on, to another connection."""
+    def _split(self, claim: Claim, point: int, source: Source, now: float) -> Claim | None:
+        """Gives the rest of a part, from *point* on, to another connection; None where none is left by now."""
         end = claim.end
         if point <= claim.position:
             claim.revoke()
@@ -403,6 +403,8 @@ class Download:
             self._revoked.append(claim)
         else:
             point = claim.shorten(point)
+        if end is not None and point >= end:
+            return None
         return self._claim(Claim(source=source, position=point, end=end, began=now))
 
     def _end(self, claim: Claim) -> None:
