@@ -122,7 +122,7 @@ def is_best(source: Source, sources: Sequence[Source], *, now: float, hosts: Map
     """True when no other source, busy or not, is expected to be faster or more reliable than *source*."""
     others = [other for other in sources if not other.is_dead and not _rest(other, now, hosts)]
     known = [other for other in others if hosts.get(other.host, _UNKNOWN).rate or other.host == source.host]
-    return source == min(known or [source], key=lambda other: (_rank(other, hosts)[:3], other != source))
+    return source == min(known or [source], key=lambda other: (_rank(other, hosts)[:4], other != source))
 
 
 def after_fault(source: Source, fault: SourceFault, *, rests_until: float, progressed: bool) -> Source:
