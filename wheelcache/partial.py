@@ -325,9 +325,11 @@ class Partial:
 
     def _read_back(self) -> None:
         """Checks the pieces that an earlier run left, dropping those that rotted, and hashes up to the first gap."""
+        length = os.fstat(self._descriptor).st_size
         for index, mark in enumerate(self._marks):
             start = index * self._piece
-            data = _read_at(self._descriptor, mark.written, start, is_short_allowed=True)
+            is_there = start + mark.written <= length  # a damaged journal may say what memory cannot hold
+            data = _read_at(self._descriptor, mark.written, start, is_short_allowed=True) if is_there else b""
             if len(data) < mark.written or zlib.crc32(data) != mark.crc or not self._fits(start + len(data)):
                 self._marks[index] = Mark()
                 continue
