@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
@@ -20,12 +19,14 @@ import pytest
 from support.wheels import make_wheel
 
 from wheelcache.errors import IntegrityError, StoreError, StoreFullError
-from wheelcache.files import boot_id, copy_sharing_blocks, write_atomically
-from wheelcache.partial import Partial
+from wheelcache.files import copy_sharing_blocks, write_atomically
+from wheelcache.journal import line_of, read_journal
+from wheelcache.spans import Span
 from wheelcache.store import Store
 
 WHEEL = make_wheel(size=300_000)
 LOCKED = WHEEL.locked()
+PIECE = 10_000
 
 
 @pytest.fixture
@@ -39,23 +40,25 @@ def publish(store, made=WHEEL) -> Path:
     assert lock is not None
     with lock:
         partial = store.partial(wheel)
-        partial.append(made.data)
+        partial.write(0, made.data)
         blob = store.publish(wheel, partial)
         partial.close()
     return blob
 
 
-def leave(store, data: bytes, *, boot: str | None = None, synced: int | None = None) -> Path:
-    """Leaves a partial as a killed process would; *boot* and *synced* change what its journal says."""
+def leave(store, data: bytes, *, boot: str | None = None, flushed: int = 0) -> Path:
+    """Leaves a partial as a killed process would; *boot* changes what its journal says."""
     partial = store.partial(LOCKED)
-    partial.append(data)
+    partial.write(0, data[:flushed])
+    partial.flush()
+    partial.write(flushed, data[flushed:])
     partial.close()
     folder = store.root / "v1" / "partial"
     journal = next(folder.glob("*.json"))
-    value = json.loads(journal.read_text())
-    value |= {"boot": boot} if boot is not None else {}
-    value |= {"synced": synced} if synced is not None else {}
-    journal.write_text(json.dumps(value))
+    head, _ = read_journal(journal)
+    if boot is not None:
+        with journal.open("r+b") as opened:
+            opened.write(line_of(replace(head, boot=boot)))
     return next(folder.glob("*.part"))
 
 
@@ -140,7 +143,7 @@ class TestPublishing:
 
     def test_refuses_wrong_bytes(self, store):
         partial = store.partial(LOCKED)
-        partial.append(WHEEL.data[:-1] + b"?")
+        partial.write(0, WHEEL.data[:-1] + b"?")
         with pytest.raises(IntegrityError, match=r"expected sha256:.*, found sha256:"):
             store.publish(LOCKED, partial)
         partial.close()
@@ -239,61 +242,33 @@ class TestPartials:
         leave(store, WHEEL.data[:1000])
         assert store.partial_bytes(LOCKED.digest) == 1000
         partial = store.partial(LOCKED)
-        assert partial.length == 1000
-        partial.append(WHEEL.data[1000:])
+        assert partial.present == 1000
+        partial.write(1000, WHEEL.data[1000:])
         store.publish(LOCKED, partial)
         partial.close()
         assert store.blob(LOCKED.digest).read_bytes() == WHEEL.data
 
-    def test_after_a_power_cut_count_as_far_as_they_were_synced(self, store):
-        file = leave(store, WHEEL.data[:1000], boot="an earlier start", synced=600)
+    def test_after_a_power_cut_count_as_far_as_they_were_flushed(self, store):
+        leave(store, WHEEL.data[:1000], boot="an earlier start", flushed=600)
         assert store.partial_bytes(LOCKED.digest) == 600
         partial = store.partial(LOCKED)
-        assert (partial.length, file.stat().st_size) == (600, 600)
-        partial.append(WHEEL.data[600:])
+        assert partial.missing() == [Span(start=600, end=WHEEL.size)]
+        partial.write(600, WHEEL.data[600:])
         assert partial.digest() == LOCKED.digest
         partial.close()
 
-    @pytest.mark.parametrize("text", ["", "{", "[]", '{"boot": "x"}', '{"boot": "x", "synced": "y"}'])
-    def test_with_a_torn_journal_start_anew(self, store, text):
-        file = leave(store, WHEEL.data[:1000])
-        file.with_suffix(".json").write_text(text)
-        assert store.partial_bytes(LOCKED.digest) == 0
-        partial = store.partial(LOCKED)
-        assert partial.length == 0
+    def test_of_wheels_whose_size_nobody_says_are_kept_as_well(self, store):
+        partial = store.partial(WHEEL.locked(size=None))
+        partial.write(0, WHEEL.data[:1000])
         partial.close()
+        assert store.partial_bytes(LOCKED.digest) == 1000
 
-    def test_on_a_system_that_does_not_tell_its_starts_count_as_far_as_synced(self, tmp_path):
-        folder = tmp_path
-        partial = Partial(folder, LOCKED.digest, boot="", size=None)
-        partial.append(WHEEL.data[:1000])
-        partial.flush()
-        partial.append(WHEEL.data[1000:3000])
+    def test_longer_than_the_wheel_keep_no_piece_beyond_it(self, store):
+        partial = store.partial(WHEEL.locked(size=None))
+        partial.write(0, WHEEL.data + b"more")
         partial.close()
-        again = Partial(folder, LOCKED.digest, boot="", size=None)
-        assert again.length == 1000
-        again.close()
-
-    def test_longer_than_the_wheel_are_dropped(self, store):
-        leave(store, WHEEL.data + b"more")
         partial = store.partial(LOCKED)
-        assert partial.length == 0
-        partial.close()
-
-    def test_flushed_say_so_in_their_journal(self, store):
-        partial = store.partial(LOCKED)
-        partial.append(WHEEL.data[:5000])
-        partial.flush()
-        journal = next((store.root / "v1" / "partial").glob("*.json"))
-        assert json.loads(journal.read_text()) == {"boot": boot_id(), "synced": 5000}
-        partial.close()
-
-    def test_restarted_are_empty(self, store):
-        partial = store.partial(LOCKED)
-        partial.append(b"wrong")
-        partial.restart()
-        partial.append(WHEEL.data)
-        assert partial.digest() == LOCKED.digest
+        assert partial.present == 0  # it is all one piece
         partial.close()
 
     def test_without_a_byte_leave_nothing_behind(self, store):
@@ -314,16 +289,88 @@ class TestPartials:
         made = make_wheel(size=3_000_000)
         wheel = made.locked()
         partial = store.partial(wheel)
-        partial.append(made.data[:500_000])
+        partial.write(0, made.data[:500_000])
         with pytest.raises(StoreFullError, match="no room left") as caught:
-            partial.append(made.data[500_000:])
+            partial.write(500_000, made.data[500_000:])
         partial.close()
         kept = store.partial_bytes(wheel.digest)
         assert kept > 500_000
         assert "continues" in caught.value.hint
         again = store.partial(wheel)
-        assert again.length == kept
+        assert again.present == kept
         again.close()
+
+
+class TestARottenBlob:
+    def rot(self, store, *places: int) -> Path:
+        """Publishes the wheel in pieces and damages some of its bytes."""
+        lock = store.acquire(LOCKED.digest)
+        with lock:
+            partial = store.partial(LOCKED, piece=PIECE)
+            partial.write(0, WHEEL.data)
+            blob = store.publish(LOCKED, partial)
+            partial.close()
+        data = bytearray(WHEEL.data)
+        for place in places:
+            data[place] ^= 0xFF
+        blob.chmod(0o644)
+        blob.write_bytes(data)
+        return blob
+
+    def test_leaves_its_good_pieces_to_the_next_transfer(self, store):
+        self.rot(store, PIECE + 1, 5 * PIECE)
+        again = Store.open(store.root)
+        assert not again.has(LOCKED)
+        partial = again.partial(LOCKED)
+        assert partial.missing() == [Span(start=PIECE, end=2 * PIECE), Span(start=5 * PIECE, end=6 * PIECE)]
+        for span in partial.missing():
+            partial.write(span.start, WHEEL.data[span.start : span.end])
+        again.publish(LOCKED, partial)
+        partial.close()
+        assert again.blob(LOCKED.digest).read_bytes() == WHEEL.data
+
+    def test_is_put_aside_as_it_was(self, store):
+        blob = self.rot(store, 7)
+        rotten = blob.read_bytes()
+        Store.open(store.root).has(LOCKED)
+        assert (store.root / "v1" / "quarantine" / blob.name).read_bytes() == rotten
+
+    def test_is_put_aside_even_while_another_process_fetches_the_wheel(self, store):
+        blob = self.rot(store, 7)
+        lock = store.acquire(LOCKED.digest)
+        with lock:
+            assert not Store.open(store.root).has(LOCKED)
+        assert not blob.exists()
+        assert store.partial_bytes(LOCKED.digest) == 0
+
+    def test_never_takes_the_place_of_a_partial(self, store):
+        self.rot(store, 7)
+        leave(store, WHEEL.data[:1000])
+        assert not Store.open(store.root).has(LOCKED)
+        assert store.partial_bytes(LOCKED.digest) == 1000
+
+    def test_of_which_no_pieces_are_known_is_fetched_again(self, store):
+        blob = self.rot(store, 7)
+        with sqlite3.connect(store.root / "v1" / "catalog.sqlite") as connection:
+            connection.execute("DELETE FROM pieces")
+        connection.close()
+        assert not Store.open(store.root).has(LOCKED)
+        assert not blob.exists()
+        assert store.partial_bytes(LOCKED.digest) == 0
+
+    @pytest.mark.parametrize("change", [b"", b"tail", bytes(10**6)], ids=["shorter", "longer", "much longer"])
+    def test_of_another_length_is_mended_to_the_last_byte(self, store, change):
+        blob = self.rot(store)
+        blob.write_bytes(WHEEL.data + change if change else WHEEL.data[:12_345])
+        again = Store.open(store.root)
+        assert not again.has(LOCKED)
+        partial = again.partial(LOCKED)
+        for span in partial.missing():
+            partial.write(span.start, WHEEL.data[span.start : span.end])
+        again.publish(LOCKED, partial)
+        partial.close()
+        assert blob.read_bytes() == WHEEL.data
+        assert Store.open(store.root).has(LOCKED)
 
 
 class TestOwnership:
