@@ -12,7 +12,7 @@ import pytest
 from support.server import Respond, Serve, Server, redirect
 from support.tls import make_certificate
 
-from wheelcache.transfer import Fault, SourceFault
+from wheelcache.faults import Fault, SourceFault
 from wheelcache.transport import Transport
 
 DATA = bytes(range(256)) * 4000
