@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import zlib
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -288,7 +289,7 @@ class PartialMachine(RuleBasedStateMachine):
         missing = self.partial.missing()
         assert self.partial.present == sum(self.partial.counts()) == sum(len(held) for held in self.model.values())
         assert self.partial.present + sum(span.length for span in missing) == len(self.truth)
-        assert all(first.end < second.start for first, second in zip(missing, missing[1:], strict=False))
+        assert all(first.end < second.start for first, second in pairwise(missing))
         assert self.partial.is_complete == (not missing)
         for index, held in self.model.items():
             if index < len(self.partial.checks()):
