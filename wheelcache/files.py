@@ -60,6 +60,51 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def exclusive(file: Path) -> Iterator[None]:
+    """Keeps others out for as long as the context lasts: waits for the lock on *file*, which is made and never removed.
+
+    Raises:
+        StoreError: the lock cannot be had from this file system.
+    """
+    with store_errors(file):
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        with store_errors(file):
+            lock_open_file(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def lock_open_file(descriptor: int, *, wait: bool = True) -> bool:
+    """Takes the system's lock on an open file (flock(2)); it ends with the descriptor, and with the process.
+
+    Not filelock: every `sync` comes by here, even one that finds everything present, and importing filelock takes
+    longer than all that such a sync asks of the store. Nor can it lock a file that is open already, as a lease is.
+
+    Args:
+        descriptor: of a file that is open for writing, as NFS wants it.
+        wait: True to wait for another owner; False to leave it to them.
+
+    Returns:
+        True when this process has the lock. Where there is no flock (Windows, where nothing is fetched) who waits is
+        let through, and who does not is told that another has it: on doubt nothing is taken away.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    try:
+        import fcntl  # noqa: PLC0415 - absent from Windows
+    except ImportError:
+        return wait
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
 def copy_sharing_blocks(source: Path, destination: Path) -> None:
     """Copies a file, as a reflink where the file system can: no bytes are written, yet the copies are independent."""
     if not reflink(source, destination):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _CACHEDIR_TAG: Final = """Signature: 8a477f597d28d172789f06886806bc55
 # This folder is a cache of wheelcache's; backup programs may leave it out (https://bford.info/cachedir/).
 """
-_FOLDERS: Final = ("blobs/sha256", "partial", "views", "projects", "quarantine")
+_FOLDERS: Final = ("blobs/sha256", "partial", "views", "projects", "pins", "leases", "quarantine")
 
 
 class Store:

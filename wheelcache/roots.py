@@ -1,0 +1,342 @@
+"""What the store must not lose: the needs of known projects' lockfiles, of running commands, and pins.
+
+All of it stands in small files, so that losing the catalog loses none of it:
+
+    v1/pins/<hex>                     empty: this blob stays
+    v1/projects/<id>.json             what a project's lockfiles needed when they were last synced
+    v1/leases/<pid>-<random>.json     what a running command needs; locked by it for as long as it runs
+    v1/prune.lock                     who writes one of these, or removes a blob, holds it for that moment
+
+A command leases what it needs before it asks the store for it. Who removes blobs looks at these files and removes under
+one and the same lock: so what was leased before stays, and who comes later sees the blob missing and fetches it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from wheelcache.digest import Digest, hex_of, parse_digest
+from wheelcache.errors import StoreError
+from wheelcache.files import exclusive, lock_open_file, store_errors, sync_folder, write_atomically
+
+_DAY: Final = 86_400.0
+_LOCK: Final = "prune.lock"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProjectRoot:
+    """What one project's lockfiles need; a lockfile that belongs to no project file is a project of its own.
+
+    Attributes:
+        file: where this is noted.
+        path: the project's folder, or that one lockfile; absolute.
+        lockfiles: what each needed when it was last synced.
+        seen_at: seconds since 1970, to the day: when that was.
+    """
+
+    file: Path
+    path: Path
+    lockfiles: Mapping[Path, tuple[Digest, ...]]
+    seen_at: float
+
+    def standing(self) -> dict[Path, tuple[Digest, ...]]:
+        """Returns the lockfiles that still exist; none: this is no root any more."""
+        return {path: digests for path, digests in self.lockfiles.items() if not _is_gone(path)}
+
+    def describe(self, lockfile: Path) -> str:
+        """Returns how people know one of its lockfiles: `project /srv/shop: pylock.ml.toml`."""
+        if lockfile == self.path:
+            return f"lockfile {lockfile}"
+        shown = lockfile.relative_to(self.path) if lockfile.is_relative_to(self.path) else lockfile
+        return f"project {self.path}: {shown}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """What a running command needs.
+
+    Attributes:
+        file: where this is noted.
+        pid: the process.
+        command: its name.
+        digests: what it needs.
+    """
+
+    file: Path
+    pid: int
+    command: str
+    digests: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """Who needs what.
+
+    Attributes:
+        reasons: by digest, everyone who needs it, in words.
+        damaged: files that cannot be read, each with what is wrong: nobody knows what they need.
+    """
+
+    reasons: dict[Digest, tuple[str, ...]] = field(default_factory=dict)
+    damaged: dict[Path, str] = field(default_factory=dict)
+
+
+class Roots:
+    """The roots of one store. Every method but those that say so takes `guard` by itself where it needs to.
+
+    Args:
+        root: the cache folder of a store that was opened.
+
+    Raises:
+        StoreError: (every method) a file cannot be read or written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._base = root / "v1"
+
+    def guard(self) -> AbstractContextManager[None]:
+        """Keeps roots from being added; who removes blobs reads `needed` and removes within it. Never nested; brief."""
+        return exclusive(self._base / _LOCK)
+
+    def keep_project(self, path: Path, lockfiles: Mapping[Path, Iterable[Digest]], *, now: float) -> None:
+        """Notes what a project's lockfiles need, beside what is known of its other lockfiles.
+
+        Nothing is written where nothing changed since the same day.
+
+        Args:
+            path: the project's folder, or a lockfile that belongs to none.
+            lockfiles: what each of those needs that were synced.
+            now: seconds since 1970.
+        """
+        path = path.resolve()
+        file = self._base / "projects" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
+        news = {each.resolve(): tuple(dict.fromkeys(digests)) for each, digests in lockfiles.items()}
+        if self._is_noted(file, news, now):
+            return
+        with self.guard(), store_errors(file):
+            with suppress(FileNotFoundError, ValueError):  # a damaged one is made good here, as far as it can be
+                news = _read_project(file).standing() | news
+            document = {
+                "path": str(path),
+                "seen_at": now // _DAY * _DAY,
+                "lockfiles": {str(each): list(digests) for each, digests in sorted(news.items())},
+            }
+            write_atomically(file, json.dumps(document, indent=1).encode())
+
+    def projects(self) -> list[ProjectRoot]:
+        """Returns all projects that can be read, those included that are gone."""
+        return self._projects({})
+
+    @contextmanager
+    def lease(self, digests: Iterable[Digest], *, command: str) -> Iterator[None]:
+        """Keeps blobs for as long as the context lasts and this process runs, whether they are there yet or not.
+
+        Args:
+            digests: which.
+            command: what people are told who asks why they stay: `a running sync (pid 123)`.
+        """
+        file = self._base / "leases" / f"{os.getpid()}-{os.urandom(8).hex()}.json"
+        document = {"pid": os.getpid(), "command": command, "digests": sorted(set(digests))}
+        with ExitStack() as held:
+            with self.guard(), store_errors(file):
+                opened = held.enter_context(file.open("xb", buffering=0))
+                held.callback(_unlink_if_can, file)
+                opened.write(json.dumps(document).encode())
+                lock_open_file(opened.fileno())
+            yield
+
+    def leases(self) -> list[Lease]:
+        """Returns the leases of commands that run."""
+        return self._leases({})
+
+    def leased(self) -> set[Digest]:
+        """Returns what running commands need."""
+        return {digest for lease in self.leases() for digest in lease.digests}
+
+    def remove_dead_leases(self) -> list[Path]:
+        """Removes what killed commands left, and returns it; the caller holds `guard`."""
+        dead = [file for file in _files(self._base / "leases") if not _is_held(file)]
+        for file in dead:
+            with store_errors(file):
+                file.unlink(missing_ok=True)
+        return dead
+
+    def forget(self, project: ProjectRoot) -> None:
+        """Removes a project that is gone; the caller holds `guard`, and read it within."""
+        with store_errors(project.file):
+            project.file.unlink(missing_ok=True)
+
+    def pin(self, digests: Iterable[Digest]) -> None:
+        """Keeps blobs until they are unpinned, whether they are there yet or not."""
+        folder = self._base / "pins"
+        with self.guard(), store_errors(folder):
+            for digest in digests:
+                (folder / hex_of(digest)).touch()
+            sync_folder(folder)
+
+    def unpin(self, digests: Iterable[Digest]) -> None:
+        """Takes pins away; those of blobs that were not pinned are no matter."""
+        folder = self._base / "pins"
+        with self.guard(), store_errors(folder):
+            for digest in digests:
+                (folder / hex_of(digest)).unlink(missing_ok=True)
+            sync_folder(folder)
+
+    def pinned(self) -> set[Digest]:
+        """Returns what is pinned."""
+        found = set()
+        for file in _files(self._base / "pins"):
+            with suppress(ValueError):  # no name that we would give: it pins nothing
+                found.add(parse_digest(f"sha256:{file.name}"))
+        return found
+
+    def survey(self) -> Needs:
+        """Returns who needs what, and which files are damaged."""
+        damaged: dict[Path, str] = {}
+        reasons: dict[Digest, list[str]] = {digest: ["pinned"] for digest in self.pinned()}
+        for project in self._projects(damaged):
+            for lockfile, digests in project.standing().items():
+                for digest in digests:
+                    reasons.setdefault(digest, []).append(project.describe(lockfile))
+        for lease in self._leases(damaged):
+            for digest in lease.digests:
+                reasons.setdefault(digest, []).append(f"a running {lease.command} (pid {lease.pid})")
+        return Needs(reasons={digest: tuple(words) for digest, words in reasons.items()}, damaged=damaged)
+
+    def needed(self) -> dict[Digest, tuple[str, ...]]:
+        """Returns what must stay, with everyone who needs it.
+
+        Raises:
+            StoreError: a file is damaged, and so nobody knows what it needs: nothing may be removed.
+        """
+        needs = self.survey()
+        if needs.damaged:
+            file, wrong = next(iter(needs.damaged.items()))
+            raise StoreError(
+                f"{file}: {wrong}; what it keeps is unknown, so nothing is removed",
+                hint="sync its project again, or remove this file: then nothing is kept on its account",
+                path=str(file),
+            )
+        return needs.reasons
+
+    def _is_noted(self, file: Path, news: Mapping[Path, tuple[Digest, ...]], now: float) -> bool:
+        try:
+            known = _read_project(file)
+        except (OSError, ValueError):
+            return False
+        return known.seen_at == now // _DAY * _DAY and {**known.lockfiles, **news} == known.lockfiles
+
+    def _projects(self, damaged: dict[Path, str]) -> list[ProjectRoot]:
+        found = []
+        for file in _files(self._base / "projects"):
+            try:
+                found.append(_read_project(file))
+            except FileNotFoundError:  # removed since
+                continue
+            except (OSError, ValueError) as error:
+                damaged[file] = _words(error)
+        return found
+
+    def _leases(self, damaged: dict[Path, str]) -> list[Lease]:
+        found = []
+        for file in _files(self._base / "leases"):
+            if not _is_held(file):
+                continue
+            try:
+                found.append(_read_lease(file))
+            except FileNotFoundError:  # its command has ended since
+                continue
+            except (OSError, ValueError) as error:
+                damaged[file] = _words(error)
+        return found
+
+
+def _files(folder: Path) -> list[Path]:
+    """Returns what the folder holds, in order; temporary files of `write_atomically` are left out."""
+    with store_errors(folder):  # not glob: to that a folder that may not be read is an empty one
+        return sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+
+
+def _unlink_if_can(file: Path) -> None:
+    with suppress(OSError):  # a lease that nobody holds is dead, and is removed by whoever prunes
+        file.unlink(missing_ok=True)
+
+
+def _read_project(file: Path) -> ProjectRoot:
+    """Reads a project.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not one of ours.
+    """
+    match _document(file):
+        case {"path": str(path), "lockfiles": dict(lockfiles), "seen_at": int(seen_at) | float(seen_at)}:
+            read = {Path(each): _digests(digests) for each, digests in lockfiles.items()}
+            return ProjectRoot(file=file, path=Path(path), lockfiles=read, seen_at=float(seen_at))
+    msg = "expected path, lockfiles and seen_at, found something else"
+    raise ValueError(msg)
+
+
+def _read_lease(file: Path) -> Lease:
+    """Reads a lease; raises as `_read_project` does."""
+    match _document(file):
+        case {"pid": int(pid), "command": str(command), "digests": list(digests)}:
+            return Lease(file=file, pid=pid, command=command, digests=_digests(digests))
+    msg = "expected pid, command and digests, found something else"
+    raise ValueError(msg)
+
+
+def _document(file: Path) -> object:
+    try:
+        return json.loads(file.read_bytes())
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+
+
+def _digests(values: object) -> tuple[Digest, ...]:
+    if not isinstance(values, list):
+        msg = f"expected a list of digests, found {str(values)[:80]}"
+        raise ValueError(msg)  # noqa: TRY004 - one exception for every way a file can be wrong
+    return tuple(parse_digest(str(value)) for value in values)
+
+
+def _words(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror}"
+    if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
+        return f"expected JSON: {error}"
+    return str(error)
+
+
+def _is_held(file: Path) -> bool:
+    """True while the process that wrote a lease runs; on doubt it does."""
+    try:
+        descriptor = os.open(file, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except OSError:  # another user's, say
+        return True
+    try:
+        return not lock_open_file(descriptor, wait=False)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _is_gone(path: Path) -> bool:
+    """True when nothing is at *path*; a folder that may not be looked into is no proof of that."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
