@@ -18,6 +18,7 @@ from wheelcache.events import Note, Sink
 
 if TYPE_CHECKING:
     from wheelcache.locking import Locker
+    from wheelcache.roots import Roots
     from wheelcache.store import Store
     from wheelcache.transport import Transport
 
@@ -83,6 +84,17 @@ class Session:
         from wheelcache.store import Store  # noqa: PLC0415
 
         return Store.open(self.cache_root)
+
+    @cached_property
+    def roots(self) -> Roots:
+        """What the store must not lose.
+
+        Raises:
+            StoreError: the store cannot be used.
+        """
+        from wheelcache.roots import Roots  # noqa: PLC0415
+
+        return Roots(self.store.root)
 
     @cached_property
     def emit(self) -> Sink:

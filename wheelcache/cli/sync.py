@@ -19,6 +19,7 @@ from wheelcache.errors import ExitCode, IntegrityError, NetworkError, StoreError
 from wheelcache.lock import LockedWheel
 
 if TYPE_CHECKING:
+    from wheelcache.digest import Digest
     from wheelcache.outcome import WheelResult
 
 
@@ -111,6 +112,7 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) ->
     began = time.monotonic()
     if project.cache.max_size:
         session.note("warning", "cache.max-size: not obeyed yet, nothing is pruned")
+    _keep(session, project, locked)
     download = project.download
     results = sync_wheels(
         with_credentials([wheel for each in locked for wheel in each.wheels], [index.url for index in project.indexes]),
@@ -136,6 +138,20 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) ->
     failures = [result.failure for result in results if result.failure is not None]
     if failures:
         raise gravest(failures)
+
+
+def _keep(session: Session, project: Project, locked: Sequence[Locked]) -> None:
+    """Keeps what *locked* needs from being pruned: until this command ends, and as long as the lockfiles stand."""
+    needed = [wheel.digest for each in locked for wheel in each.wheels]
+    session.resources.enter_context(session.roots.lease(needed, command=session.command))
+    projects: dict[Path, dict[Path, list[Digest]]] = {}
+    for each in locked:
+        path = each.path.resolve()
+        is_of_project = project.file is not None and path.parent == project.root.resolve()
+        owner = project.root if is_of_project else path
+        projects.setdefault(owner, {})[path] = [wheel.digest for wheel in each.wheels]
+    for owner, lockfiles in projects.items():
+        session.roots.keep_project(owner, lockfiles, now=time.time())
 
 
 def _own_indexes(project: Project) -> list[str]:
