@@ -7,7 +7,7 @@ import tempfile
 import zlib
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from properties.worlds import Server, World
 
@@ -150,14 +150,25 @@ def test_without_a_size_a_download_still_ends_in_the_exact_bytes_or_an_error(dat
     ended(truth_of(size), made, choices, piece=piece, is_size_locked=False, hint=hint)
 
 
-@given(st.data(), SIZES, CHOICES, PIECES)
+LIES = st.frozensets(st.integers(4, 1499), min_size=1, max_size=4)
+
+
+@given(SIZES, LIES, st.booleans(), CHOICES, PIECES)
 @settings(max_examples=100, deadline=None)
-def test_lies_with_the_right_checksums_do_not_make_an_honest_server_a_liar(data, size, choices, piece):
-    made = data.draw(st.lists(bad_servers(size, can_serve_wholly=False), min_size=1, max_size=2))
-    for server in made:
-        server.is_forger = True
-    made.insert(data.draw(st.integers(0, len(made))), data.draw(servers(can_serve_wholly=False)))
-    ended(truth_of(size), made, choices, piece=piece)
+@example(448, frozenset({4, 200, 300}), False, [], 64)
+def test_one_honest_server_is_enough_beside_one_liar(size, lies, is_first, choices, piece):
+    made = [Server(lies=lies), Server()]
+    world = ended(truth_of(size), made[:: -1 if is_first else 1], choices, piece=piece)
+    assert world.is_published, world.said
+
+
+@given(SIZES, LIES, st.booleans(), CHOICES, PIECES)
+@settings(max_examples=100, deadline=None)
+@example(448, frozenset({4, 200, 300}), True, [], 64)
+def test_lies_with_the_right_checksums_do_not_make_an_honest_server_a_liar(size, lies, is_first, choices, piece):
+    made = [Server(lies=lies, is_forger=True), Server()]
+    world = ended(truth_of(size), made[:: -1 if is_first else 1], choices, piece=piece)
+    assert world.is_published, world.said
 
 
 def test_the_lies_of_a_forger_have_the_right_checksum():
