@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import sys
@@ -103,6 +104,14 @@ def lock_open_file(descriptor: int, *, wait: bool = True) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def move_into(folder: Path, path: Path) -> Path:
+    """Moves whatever is at *path* (a link as a link) into a folder of the same disk; returns where it is now."""
+    names = (path.name if number == 1 else f"{path.name}.{number}" for number in itertools.count(1))
+    target = next(folder / name for name in names if not os.path.lexists(folder / name))
+    path.rename(target)
+    return target
 
 
 def copy_sharing_blocks(source: Path, destination: Path) -> None:

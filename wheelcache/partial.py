@@ -8,6 +8,7 @@ import stat
 import threading
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -56,6 +57,28 @@ def write_seed(folder: Path, digest: Digest, *, boot: str, size: int, piece: int
     marks = [Mark(written=length, crc=crc) for length, crc in zip(lengths, crcs, strict=True)]
     lines = [line_of(Head(boot=boot, size=size, piece=piece)), *(line_of(mark) for mark in marks)]
     write_atomically(folder / f"{hex_of(digest)}.json", b"".join(lines))
+
+
+def copy_good_pieces(
+    source: Path, folder: Path, digest: Digest, *, boot: str, size: int, piece: int, crcs: Sequence[int]
+) -> None:
+    """Makes a partial of those pieces of *source* that are as they once were; arguments as for `write_seed`.
+
+    Raises:
+        StoreError: the disk failed; what was copied stays.
+    """
+    partial = Partial(folder, digest, boot=boot, size=size, piece=piece)
+    try:
+        with source.open("rb") as file:
+            for index, crc in enumerate(crcs):
+                with suppress(OSError):  # a piece that the disk cannot read any more is as bad as a wrong one
+                    file.seek(index * piece)
+                    data = file.read(min(piece, size - index * piece))
+                    if zlib.crc32(data) == crc:
+                        partial.write(index * piece, data)
+        partial.flush()
+    finally:
+        partial.close()
 
 
 class Partial:

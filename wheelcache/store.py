@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from wheelcache.digest import Digest, hex_of
+from wheelcache.digest import Digest, hex_of, parse_digest
 from wheelcache.errors import IntegrityError, StoreError
-from wheelcache.files import boot_id, copy_sharing_blocks, reflink, store_errors, sync_folder, write_atomically
+from wheelcache.files import (
+    boot_id,
+    copy_sharing_blocks,
+    move_into,
+    reflink,
+    store_errors,
+    sync_folder,
+    write_atomically,
+)
 from wheelcache.lock import LockedWheel
-from wheelcache.partial import PIECE_BYTES, Partial, usable_bytes, write_seed
+from wheelcache.partial import PIECE_BYTES, Partial, copy_good_pieces, usable_bytes, write_seed
 
 if TYPE_CHECKING:
     from wheelcache.catalog import Catalog, Entry, HostRecord, Pieces
@@ -98,6 +108,36 @@ class Store:
             return self._still_is(wheel, blob)
         return wheel.size is None or wheel.size == found.st_size
 
+    def inventory(self) -> dict[Digest, Entry]:
+        """Returns every blob, with its size as it is now; blobs that the catalog lacks are read and noted in it.
+
+        Raises:
+            StoreError: a folder, a blob or the catalog cannot be read.
+        """
+        known = self._entries()
+        found: dict[Digest, Entry] = {}
+        for digest, blob in self._blobs():
+            with store_errors(blob), suppress(FileNotFoundError):  # pruned since
+                stat = blob.stat()
+                entry = known.get(digest) or _entry_of(digest, blob, stat)
+                found[digest] = replace(entry, size=stat.st_size)
+        made = [entry for digest, entry in found.items() if digest not in known and entry.filename]
+        if made:
+            self._catalog().add(made)
+            known.update((entry.digest, entry) for entry in made)
+        return found
+
+    def _blobs(self) -> Iterator[tuple[Digest, Path]]:
+        """Yields the files that are blobs by their name and place."""
+        folder = self._base / "blobs" / "sha256"
+        with store_errors(folder):
+            blobs = sorted(blob for each in folder.iterdir() if each.is_dir() for blob in each.iterdir())
+        for blob in blobs:
+            with suppress(ValueError):
+                digest = parse_digest(f"sha256:{blob.name}")
+                if blob == self.blob(digest):
+                    yield digest, blob
+
     def size(self, digest: Digest) -> int | None:
         """Returns the size in bytes of the blob of *digest*; None where there is none."""
         try:
@@ -167,6 +207,72 @@ class Store:
             missing_ok=True
         )  # who waits for it finds the blob, whichever inode it locks
         return blob
+
+    def set_aside(self, digest: Digest, seen: os.stat_result) -> Path | None:
+        """Moves a wrong blob into the quarantine; its good pieces make a partial: only the damage is fetched again.
+
+        Args:
+            digest: whose blob.
+            seen: the blob's stat when its bytes were read.
+
+        Returns:
+            Where it is now; None where it is another file than was read.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        blob = self.blob(digest)
+        with ExitStack() as held, store_errors(blob):
+            lock = self.acquire(digest, timeout=0)
+            if lock is not None:
+                held.enter_context(lock)
+            try:
+                if not os.path.samestat(blob.lstat(), seen):
+                    return None
+            except FileNotFoundError:
+                return None
+            bad = move_into(self._base / "quarantine", blob)
+            if lock is not None:  # who has it fetches the wheel already
+                self._seed(digest, bad)
+        return bad
+
+    def known(self) -> Mapping[Digest, Entry]:
+        """Returns what the catalog says now of each blob.
+
+        Raises:
+            StoreError: the catalog cannot be read.
+        """
+        self._known = self._catalog().entries()
+        return self._known
+
+    def piece_checks(self, digest: Digest) -> Pieces | None:
+        """Returns the checksums of a blob's pieces; None where none are known.
+
+        Raises:
+            StoreError: the catalog cannot be read.
+        """
+        return self._catalog().pieces(digest)
+
+    def note_verified(self, verified: Iterable[tuple[Digest, os.stat_result, Pieces | None]]) -> None:
+        """Notes of blobs that the catalog knows that all their bytes were read, and are right.
+
+        Args:
+            verified: of each its digest, its stat when it was read, and its pieces' checksums where they are news.
+
+        Raises:
+            StoreError: the catalog cannot be written.
+        """
+        known, now = self.known(), self._now()
+        for digest, found, pieces in verified:
+            if entry := known.get(digest):
+                fresh = replace(
+                    entry,
+                    size=found.st_size,
+                    mtime_ns=found.st_mtime_ns,
+                    inode=found.st_ino,
+                    verified_at=now,
+                )
+                self._catalog().put(fresh, pieces)
 
     def host_records(self) -> dict[str, HostRecord]:
         """Returns how each host did in earlier runs.
@@ -283,46 +389,45 @@ class Store:
         self._entries()[wheel.digest] = entry
 
     def _still_is(self, wheel: LockedWheel, blob: Path) -> bool:
-        """Reads a blob whose file changed since it was verified.
+        """Reads a blob whose file changed since it was verified; a wrong one is put aside."""
+        with store_errors(blob), blob.open("rb") as file:
+            right = hashlib.file_digest(file, "sha256").hexdigest() == hex_of(wheel.digest)
+            found = os.fstat(file.fileno())
+        if right:
+            self._record(wheel, found)
+        else:
+            self.set_aside(wheel.digest, found)
+        return right
 
-        A wrong one is put aside, and its good pieces make a partial: only the damage is fetched again.
-        """
-        with store_errors(blob):
-            with blob.open("rb") as file:
-                right = hashlib.file_digest(file, "sha256").hexdigest() == hex_of(wheel.digest)
-                found = os.fstat(file.fileno())
-            if right:
-                self._record(wheel, found)
-                return True
-            bad = self._base / "quarantine" / blob.name
-            blob.replace(bad)
-        self._seed(wheel, bad)
-        return False
-
-    def _seed(self, wheel: LockedWheel, bad: Path) -> None:
-        """Makes a partial of a wrong blob, unless there is one already or another process is making one."""
-        pieces, entry = self._catalog().pieces(wheel.digest), self._entries()[wheel.digest]
+    def _seed(self, digest: Digest, bad: Path) -> None:
+        """Makes a partial of what is still good of a wrong blob, unless there is one; the caller holds the lock."""
+        pieces, entry = self._catalog().pieces(digest), self._entries().get(digest)
         folder = self._base / "partial"
-        file = folder / f"{hex_of(wheel.digest)}.part"
-        lock = self.acquire(wheel.digest, timeout=0)
-        if lock is None:
+        file = folder / f"{hex_of(digest)}.part"
+        if pieces is None or entry is None or file.exists():
             return
-        with lock, store_errors(file):
-            if pieces is None or file.exists():
-                return
-            try:
-                copy_sharing_blocks(bad, file)
-                file.chmod(0o644)
-                write_seed(
-                    folder,
-                    wheel.digest,
-                    boot=self._boot,
-                    size=entry.size,
-                    piece=pieces.piece_bytes,
-                    crcs=pieces.crcs,
-                )
-            except OSError:  # no room for a second copy: all of it is fetched again
-                file.unlink(missing_ok=True)
+        with suppress(OSError, StoreError):  # no room for a second copy: what does not fit is fetched again
+            make = write_seed if reflink(bad, file) else functools.partial(copy_good_pieces, bad)
+            make(folder, digest, boot=self._boot, size=entry.size, piece=pieces.piece_bytes, crcs=pieces.crcs)
+
+
+def _entry_of(digest: Digest, blob: Path, found: os.stat_result) -> Entry:
+    """Makes a blob's entry from the wheel itself; its bytes are taken as they are."""
+    from wheelcache.catalog import Entry  # noqa: PLC0415 - see _catalog
+    from wheelcache.wheelfile import read_wheel_name  # noqa: PLC0415 - needed only where the catalog was lost
+
+    named = read_wheel_name(blob)
+    return Entry(
+        digest=digest,
+        name=named.project if named else "",
+        version=named.version if named else "",
+        filename=named.filename if named else "",
+        size=found.st_size,
+        mtime_ns=found.st_mtime_ns,
+        inode=found.st_ino,
+        verified_at=0.0,
+        last_used=found.st_mtime,
+    )
 
 
 def _rename_unless_made(temporary: Path, folder: Path) -> None:
