@@ -56,6 +56,7 @@ _KEPT: Final = {1: ("blobs",)}
 """The tables that are taken over as they are, by the version of the file."""
 
 _PUT: Final = "REPLACE INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD: Final = "INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_PIECES: Final = "REPLACE INTO pieces VALUES (?, ?, ?)"
 _PIECES: Final = "SELECT piece_bytes, crcs, size FROM pieces JOIN blobs USING (digest) WHERE digest = ?"
 _PUT_HOST: Final = "REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?)"
@@ -74,7 +75,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """One blob; times in seconds since 1970, the stat as it was when the bytes were last verified."""
+    """One blob; times in seconds since 1970, the stat as it was when the bytes were last verified.
+
+    One that was made from the blob itself was not verified since (0), and was last used when it was published. Where
+    the blob is no readable wheel, name, version and filename are empty.
+    """
 
     digest: Digest
     name: str
@@ -158,6 +163,11 @@ class Catalog:
 
         self._run(write)
 
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Adds entries for digests that have none."""
+        rows = [astuple(entry) for entry in entries]
+        self._run(lambda connection: connection.executemany(_ADD, rows))
+
     def pieces(self, digest: Digest) -> Pieces | None:
         """Returns the checksums of a blob; None where none are known that fit its size."""
         return _pieces(self._run(lambda connection: connection.execute(_PIECES, (digest,)).fetchone()))
@@ -184,7 +194,8 @@ class Catalog:
             except sqlite3.DatabaseError as error:
                 if _code(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                     raise
-            self._file.unlink(missing_ok=True)
+            for leftover in ("-journal", "-wal", "-shm", ""):  # first what SQLite would apply to the new file
+                self._file.with_name(self._file.name + leftover).unlink(missing_ok=True)
             return self._once(work)
 
     def _once(self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from wheelcache.digest import Digest, hex_of, parse_digest
+from wheelcache.digest import Digest, hex_of
 from wheelcache.errors import IntegrityError, StoreError
 from wheelcache.files import (
     boot_id,
@@ -107,36 +107,6 @@ class Store:
         ):
             return self._still_is(wheel, blob)
         return wheel.size is None or wheel.size == found.st_size
-
-    def inventory(self) -> dict[Digest, Entry]:
-        """Returns every blob, with its size as it is now; blobs that the catalog lacks are read and noted in it.
-
-        Raises:
-            StoreError: a folder, a blob or the catalog cannot be read.
-        """
-        known = self._entries()
-        found: dict[Digest, Entry] = {}
-        for digest, blob in self._blobs():
-            with store_errors(blob), suppress(FileNotFoundError):  # pruned since
-                stat = blob.stat()
-                entry = known.get(digest) or _entry_of(digest, blob, stat)
-                found[digest] = replace(entry, size=stat.st_size)
-        made = [entry for digest, entry in found.items() if digest not in known and entry.filename]
-        if made:
-            self._catalog().add(made)
-            known.update((entry.digest, entry) for entry in made)
-        return found
-
-    def _blobs(self) -> Iterator[tuple[Digest, Path]]:
-        """Yields the files that are blobs by their name and place."""
-        folder = self._base / "blobs" / "sha256"
-        with store_errors(folder):
-            blobs = sorted(blob for each in folder.iterdir() if each.is_dir() for blob in each.iterdir())
-        for blob in blobs:
-            with suppress(ValueError):
-                digest = parse_digest(f"sha256:{blob.name}")
-                if blob == self.blob(digest):
-                    yield digest, blob
 
     def size(self, digest: Digest) -> int | None:
         """Returns the size in bytes of the blob of *digest*; None where there is none."""
@@ -244,6 +214,15 @@ class Store:
         """
         self._known = self._catalog().entries()
         return self._known
+
+    def add_known(self, entries: Iterable[Entry]) -> None:
+        """Notes blobs that the catalog lacks; what it says of others stays.
+
+        Raises:
+            StoreError: the catalog cannot be written.
+        """
+        self._catalog().add(entries)
+        self._known = None
 
     def piece_checks(self, digest: Digest) -> Pieces | None:
         """Returns the checksums of a blob's pieces; None where none are known.
@@ -409,25 +388,6 @@ class Store:
         with suppress(OSError, StoreError):  # no room for a second copy: what does not fit is fetched again
             make = write_seed if reflink(bad, file) else functools.partial(copy_good_pieces, bad)
             make(folder, digest, boot=self._boot, size=entry.size, piece=pieces.piece_bytes, crcs=pieces.crcs)
-
-
-def _entry_of(digest: Digest, blob: Path, found: os.stat_result) -> Entry:
-    """Makes a blob's entry from the wheel itself; its bytes are taken as they are."""
-    from wheelcache.catalog import Entry  # noqa: PLC0415 - see _catalog
-    from wheelcache.wheelfile import read_wheel_name  # noqa: PLC0415 - needed only where the catalog was lost
-
-    named = read_wheel_name(blob)
-    return Entry(
-        digest=digest,
-        name=named.project if named else "",
-        version=named.version if named else "",
-        filename=named.filename if named else "",
-        size=found.st_size,
-        mtime_ns=found.st_mtime_ns,
-        inode=found.st_ino,
-        verified_at=0.0,
-        last_used=found.st_mtime,
-    )
 
 
 def _rename_unless_made(temporary: Path, folder: Path) -> None:
