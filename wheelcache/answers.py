@@ -148,7 +148,7 @@ def _refuse_pages(headers: Mapping[str, str]) -> None:
 
 def _judge_part(headers: Mapping[str, str], *, offset: int, size: int | None) -> Body:
     found = headers.get("content-range", "")
-    match = re.fullmatch(r"bytes\s+(\d+)-(\d+)/(\d+|\*)", found.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"bytes\s+([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", found.strip(), re.IGNORECASE)
     if not match:
         raise SourceFault(Fault.RANGE, f"expected Content-Range: bytes {offset}-…, found {found[:80]!r}")
     start, end = int(match[1]), int(match[2]) + 1
@@ -156,14 +156,15 @@ def _judge_part(headers: Mapping[str, str], *, offset: int, size: int | None) ->
     if size is not None and total is not None and total != size:
         raise SourceFault(Fault.SIZE, f"expected a file of {size} bytes, found one of {total}")
     length = _length(headers)
-    fits = end <= (total if total is not None else end) and (length is None or length == end - start)
+    last = total if total is not None else size
+    fits = (last is None or end <= last) and (length is None or length == end - start)
     if start != offset or end <= start or not fits:
         raise SourceFault(Fault.RANGE, f"expected the bytes from {offset} on, found Content-Range: {found[:80]}")
     return Body(start=start, end=end, total=total)
 
 
 def _judge_unsatisfied(headers: Mapping[str, str], *, offset: int, size: int | None) -> Whole:
-    match = re.fullmatch(r"bytes\s+\*/(\d+)", headers.get("content-range", "").strip(), re.IGNORECASE)
+    match = re.fullmatch(r"bytes\s+\*/([0-9]{1,19})", headers.get("content-range", "").strip(), re.IGNORECASE)
     total = int(match[1]) if match else None
     if offset and offset == (size if size is not None else total):
         return Whole()
@@ -173,4 +174,4 @@ def _judge_unsatisfied(headers: Mapping[str, str], *, offset: int, size: int | N
 
 def _length(headers: Mapping[str, str]) -> int | None:
     text = headers.get("content-length", "")
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if re.fullmatch(r"[0-9]{1,19}", text) else None

@@ -39,7 +39,7 @@ class Claim:
         piece: the piece that is fetched again, to be compared and not to be written; None for an ordinary part.
         began: seconds on the clock.
         start: the file position that it began at.
-        asked_to: where it was to end at first: as far as its body goes.
+        asked_to: as far as its body goes; None before it is asked for, and where that is not known.
         received: bytes that came over the network, useless ones included.
         fresh: bytes of them that were new.
     """
@@ -56,10 +56,10 @@ class Claim:
     reading: Reading | None = None
     is_revoked: bool = False
     start: int = field(init=False)
-    asked_to: int | None = field(init=False)
+    asked_to: int | None = None
 
     def __post_init__(self) -> None:
-        self.start, self.asked_to = self.position, self.end
+        self.start = self.position
 
     def span(self) -> Span:
         """Returns what is still to come."""
@@ -134,8 +134,11 @@ class Carrier:
         self.watch.check()
         source = claim.source
         offset = 0 if source.from_zero else claim.position
-        is_bounded = not source.from_zero and claim.end is not None and claim.end != partial.size
-        with self.transport().open(source.url, offset=offset, end=claim.end if is_bounded else None) as answer:
+        with claim.guard:
+            is_bounded = not source.from_zero and claim.end is not None and claim.end != partial.size
+            end = claim.end if is_bounded else None
+            claim.asked_to = claim.end
+        with self.transport().open(source.url, offset=offset, end=end) as answer:
             self.watch.check()
             verdict = judge_answer(
                 answer.status,

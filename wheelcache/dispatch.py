@@ -113,7 +113,7 @@ class Dispatcher:
             part = download.next_part(now)
             if part is not None:
                 return self._work_of(download, part)
-            if download.is_hopeless(now):
+            if download.is_hopeless(now) and not download.begin_anew():
                 return self._give_up(download)
         return None
 
@@ -144,6 +144,8 @@ class Dispatcher:
 
     def _give_up(self, download: Download) -> Work:
         self._engaged.add(download)
+        if download.is_unchecked:
+            return lambda: self._conclude(download)
         return lambda: self._fail(download, download.failure())
 
     def _open(self, download: Download) -> None:

@@ -5,14 +5,13 @@ The methods marked "held" are called with the sync's guard held, and only decide
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from wheelcache.claims import Claim
-from wheelcache.digest import Digest
+from wheelcache.digest import Digest, digest_of_bytes
 from wheelcache.errors import IntegrityError, NetworkError, WheelcacheError
 from wheelcache.events import Note, Sink, Waiting, WheelProgress, WheelStarted
 from wheelcache.faults import Fault, SourceFault, public_url
@@ -21,7 +20,7 @@ from wheelcache.index import Mirror, mirror_urls
 from wheelcache.lock import LockedWheel
 from wheelcache.pace import FetchSettings, Watch
 from wheelcache.rates import is_progress
-from wheelcache.repair import EARLIER, Audit
+from wheelcache.repair import EARLIER, Audit, Check
 from wheelcache.roster import Roster
 from wheelcache.sources import Source
 from wheelcache.spans import Span, split_point, unclaimed
@@ -91,6 +90,7 @@ class Download:
         self._audit: Audit | None = None
         self._asking: set[str] = set()
         self._revoked: list[Claim] = []
+        self._has_begun_anew = False
         local = [url for url in wheel.urls if _is_local(url)]
         self._roster = Roster(
             local if shared.offline else wheel.urls,
@@ -133,7 +133,21 @@ class Download:
             return False
         if self._roster.is_spent(now):
             return True
-        return self._audit is not None and self._next_audited(now) is None and not self._roster.lookups()
+        return self._audit is not None and self._next_check_of(self._audit, now) is None and not self._roster.lookups()
+
+    @property
+    def is_unchecked(self) -> bool:
+        """True when pieces were replaced and nobody has looked at the digest since."""
+        return self.is_whole and self._audit is not None and self._audit.is_unchecked
+
+    def begin_anew(self) -> bool:
+        """Starts from nothing, once, where all failed but some spoke of another size than a server had said first."""
+        partial = self._partial
+        if self.wheel.size is not None or partial is None or self._has_begun_anew or not self._roster.revive():
+            return False
+        self._has_begun_anew = True
+        self._restart(partial)
+        return True
 
     def next_part(self, now: float) -> Claim | LookUp | None:
         """Claims the next part that nobody fetches, for a source that may be asked now; None where there is none."""
@@ -191,7 +205,7 @@ class Download:
             self._end(claim)
         else:
             self._revoked.remove(claim)
-        if fault is not None and not claim.fresh and claim.piece is None:
+        if fault is not None and not claim.fresh and claim.piece is None and not claim.is_revoked:
             any(other.take_back(claim) for other in self.claims)  # whoever gave the part away may still have it coming
         self._fetched += claim.received
         self._shared.hosts.end(claim.source.host)
@@ -221,11 +235,11 @@ class Download:
             hint="whoever serves this file serves another one under its name: lock again only if you trust that one",
         )
         if self._audit is None:
-            self._audit = Audit(self._givers, partial.checks(), [source.url for source in self._roster.sources])
+            self._audit = Audit(self._givers, [source.url for source in self._roster.sources])
             self._note(f"the bytes gathered are wrong and are compared with other sources': {fault.message}")
         for url in self._audit.proven():
             self._name_liar(url, fault)
-        is_stuck = self._next_audited(self._shared.watch.clock()) is None and not self._roster.lookups()
+        is_stuck = self._next_check_of(self._audit, self._shared.watch.clock()) is None and not self._roster.lookups()
         if is_stuck and self._roster.from_zero():
             self._restart(partial)  # who has no ranges cannot be asked for pieces, only for the whole
 
@@ -327,8 +341,11 @@ class Download:
         partial, audit, data = self.opened(), self._audit, bytes(claim.data)
         if audit is None or claim.piece is None:
             return True
-        is_due = audit.note(claim.piece, claim.source.url, zlib.crc32(data))
-        if data != partial.read_piece(claim.piece):
+        there = partial.read_piece(claim.piece)
+        able = {source.url for source in self._roster.able(self._shared.watch.clock())}
+        found = digest_of_bytes(data)
+        is_due = audit.note(claim.piece, claim.source.url, there=digest_of_bytes(there), found=found, able=able)
+        if data != there:
             partial.replace_piece(claim.piece, data)
             self.source = public_url(claim.source.url)
         return is_due
@@ -346,8 +363,10 @@ class Download:
         faults = self._roster.faults()
         lines = [f"  {url}: {fault.fault}: {fault.message}" for url, fault in faults]
         hints = [fault.hint for _, fault in faults if fault.hint]
-        is_wrong = self._audit is not None or any(fault.fault is Fault.DIGEST for _, fault in faults)
+        is_wrong = any(fault.fault is Fault.DIGEST for _, fault in faults)
         if self._audit is not None and partial is not None:
+            is_wrong = True
+            lines += [f"  {url}: what it and others gave has another digest" for url in self._roster.silent()]
             self._restart(partial)
         kept = f"; {partial.present} bytes are kept for the next run" if partial is not None and partial.present else ""
         message = "\n".join([f"{name}: every source failed{kept}", *lines])
@@ -422,28 +441,27 @@ class Download:
         """Claims the next piece that another source is to be asked for, one at a time."""
         if self.claims or self._asking:
             return None
-        index = self._next_audited(now)
-        if index is None:
+        check = self._next_check_of(audit, now)
+        if check is None:
             mirror = self._roster.choose_lookup(now)
             return self._ask(mirror) if mirror is not None else None
-        source = self._roster.choose_for_piece(now, avoid=audit.vouchers(index))
+        source = self._roster.choose_for_piece(now, among=check.sources)
         if source is None or partial.size is None:
             return None
-        start = index * partial.piece
+        start = check.piece * partial.piece
         end = min(start + partial.piece, partial.size)
-        return self._claim(Claim(source=source, position=start, end=end, began=now, piece=index))
+        return self._claim(Claim(source=source, position=start, end=end, began=now, piece=check.piece))
 
-    def _next_audited(self, now: float) -> int | None:
-        able = {source.url for source in self._roster.able(now)}
-        return self._audit.next_piece(able) if self._audit is not None else None
+    def _next_check_of(self, audit: Audit, now: float) -> Check | None:
+        return audit.next_check({source.url for source in self._roster.able(now)})
 
     def _note_fault(self, source: Source, fault: SourceFault, *, progressed: bool, now: float) -> None:
         gave = any(source.url in givers for givers in self._givers)
-        self._roster.failed(source.url, fault, now=now, progressed=progressed, gave=gave)
+        self._roster.failed(source, fault, now=now, progressed=progressed, gave=gave)
         partial = self._partial
-        is_doubtful = partial is not None and not self.claims and (self._audit is not None or not partial.present)
-        if fault.fault is Fault.SIZE and self.wheel.size is None and partial is not None and is_doubtful:
-            self._restart(partial)  # the size was another source's word
+        is_free = self.wheel.size is None and partial is not None and not self.claims and not partial.present
+        if fault.fault is Fault.SIZE and is_free and partial is not None:
+            self._restart(partial)  # the size was another server's word
         level: Literal["debug", "warning"] = "debug" if source.is_guess else "warning"
         self._note(f"{public_url(source.url)}: {fault.fault}: {fault.message}", level=level)
 

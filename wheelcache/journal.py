@@ -19,6 +19,9 @@ from typing import Final, TypeGuard
 
 LINE_BYTES: Final = 128
 
+_BEYOND: Final = 1 << 53
+"""No file has so many bytes; and no number in JSON is surely exact from here on (RFC 8259, section 6)."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
@@ -75,9 +78,13 @@ def read_journal(file: Path) -> tuple[Head | None, list[Mark]]:
         The head, and a mark per piece in order; what cannot be read is a mark without bytes.
     """
     try:
-        data = file.read_bytes()
+        return parse_journal(file.read_bytes())
     except FileNotFoundError:
         return None, []
+
+
+def parse_journal(data: bytes) -> tuple[Head | None, list[Mark]]:
+    """Reads the bytes of a journal, as `read_journal` does."""
     lines = [data[start : start + LINE_BYTES] for start in range(0, len(data), LINE_BYTES)]
     head = _head(lines[0]) if lines else None
     return (head, [_mark(line, head.piece) for line in lines[1:]]) if head else (None, [])
@@ -108,4 +115,4 @@ def _object(line: bytes) -> Mapping[str, object]:
 
 
 def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _BEYOND

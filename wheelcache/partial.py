@@ -146,8 +146,9 @@ class Partial:
         Raises:
             StoreError: the disk failed.
         """
-        with self._guard, store_errors(self._journal_file):
+        with self._hashing, self._flushing, self._guard, store_errors(self._journal_file):
             self.size = size
+            self._fit()
             self._note_head()
 
     def write(self, position: int, data: bytes | memoryview) -> int:
@@ -164,7 +165,8 @@ class Partial:
             StoreFullError: no room is left; what was written so far stays.
             StoreError: the disk failed.
         """
-        view, end = memoryview(data), position + len(data)
+        view = memoryview(data)
+        end = position + len(data) if self.size is None else min(position + len(data), self.size)
         new = 0
         with store_errors(self._file):
             for index in range(position // self._piece, -(-end // self._piece)):
@@ -172,7 +174,7 @@ class Partial:
                 with self._guard:
                     start = begin + self._mark(index).written
                 if position <= start < end:
-                    new += self._append(index, start, view[start - position : begin + self._piece - position])
+                    new += self._append(index, start, view[start - position : min(begin + self._piece, end) - position])
         return new
 
     def digest(self) -> Digest:
@@ -320,6 +322,17 @@ class Partial:
         self._marks[index] = mark
         os.pwrite(self._journal, line_of(mark), (index + 1) * LINE_BYTES)
 
+    def _fit(self) -> None:
+        """Lets go of what lies beyond the size, and of a piece that reaches beyond it."""
+        if self.size is None:
+            return
+        for index, mark in enumerate(self._marks):
+            if mark.written and index * self._piece + mark.written > self.size:
+                self._set_mark(index, Mark())
+                if self._hashed > index * self._piece:
+                    self._hash, self._hashed = hashlib.sha256(), 0
+        del self._marks[-(-self.size // self._piece) :]
+
     def _note_head(self) -> None:
         os.pwrite(self._journal, line_of(Head(boot=self._boot, size=self.size, piece=self._piece)), 0)
 
@@ -345,6 +358,8 @@ class Partial:
         if head != Head(boot=self._boot, size=self.size, piece=self._piece):
             _sync_data(self._journal)  # the marks before the head that makes them count
             self._note_head()
+        if self.size is not None:
+            del self._marks[-(-self.size // self._piece) :]
 
     def _read_back(self) -> None:
         """Checks the pieces that an earlier run left, dropping those that rotted, and hashes up to the first gap."""

@@ -60,9 +60,10 @@ class Roster:
             return None  # all that is there would be fetched again
         return source
 
-    def choose_for_piece(self, now: float, *, avoid: Collection[str]) -> Source | None:
-        """Returns the best source that may be asked now for a piece in the middle."""
-        return choose_source(self.able(now), now=now, hosts=self._hosts.states(), avoid=avoid)
+    def choose_for_piece(self, now: float, *, among: Collection[str]) -> Source | None:
+        """Returns the best source of those URLs that may be asked now for a piece in the middle."""
+        able = [source for source in self.able(now) if source.url in among]
+        return choose_source(able, now=now, hosts=self._hosts.states())
 
     def choose_lookup(self, now: float) -> Source | None:
         """Returns the mirror that may be asked now where it has the file."""
@@ -103,25 +104,34 @@ class Roster:
         if source is not None:
             self._put(source, replace(source, faults=0, fruitless=0))
 
-    def failed(self, url: str, fault: SourceFault, *, now: float, progressed: bool, gave: bool) -> None:
+    def failed(self, asked: Source, fault: SourceFault, *, now: float, progressed: bool, gave: bool) -> None:
         """Notes a failure.
 
         Args:
-            url: of the source.
+            asked: the source as it stood when it was asked.
             fault: what came of it.
             now: seconds on the clock that rests are of.
             progressed: a good many new bytes came before it.
             gave: the source gave bytes at any time: a URL that is refused now has expired.
         """
-        source = self.find(url)
+        source = self.find(asked.url)
         if source is None:
             return
         rest = fault.retry_after or self._pause(source.faults + 1)
-        self._put(source, after_fault(source, fault, rests_until=now + rest, progressed=progressed))
+        then = replace(source, from_zero=asked.from_zero)
+        after = after_fault(then, fault, rests_until=now + rest, progressed=progressed)
+        self._put(source, replace(after, from_zero=after.from_zero or source.from_zero))
         if not progressed:
             self._hosts.failed(source.host, fault, now=now, pause=self._pause)
         if fault.fault is Fault.REFUSED and not source.is_lookup:
             self._look_up_again(source, gave=gave)
+
+    def revive(self) -> bool:
+        """Gives those another chance who only spoke of another size than was believed; true when there are such."""
+        doubted = [source for source in self.sources if source.last is not None and source.last.fault is Fault.SIZE]
+        for source in doubted:
+            self._put(source, replace(source, faults=0, fruitless=0, rests_until=0.0))
+        return bool(doubted)
 
     def looked_up(self, mirror: Source, found: Sequence[Source]) -> None:
         """Puts what a mirror named in its place."""
@@ -147,6 +157,10 @@ class Roster:
     def faults(self) -> list[tuple[str, SourceFault]]:
         """Returns the last failure of each source that failed, with its URL as it may be printed."""
         return [(public_url(source.url), source.last) for source in self.sources if source.last is not None]
+
+    def silent(self) -> list[str]:
+        """Returns the sources that never failed, with their URLs as they may be printed."""
+        return [public_url(source.url) for source in self.sources if source.last is None]
 
     def _is_hopeless(self, source: Source, now: float) -> bool:
         return is_hopeless(source, self._hosts.state(source.host), now=now, budget=self._budget)

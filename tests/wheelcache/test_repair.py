@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wheelcache.digest import Digest, digest_of_bytes
 from wheelcache.repair import EARLIER, Audit
 
 A, B, C = "https://a.test/x", "https://b.test/x", "https://c.test/x"
 RIGHT = (1, 2, 3, 4, 5, 6)
-"""The CRC-32 of each piece of the right file."""
+"""Stands for the bytes of each piece of the right file."""
 
 
 def lying(*places: int, by: int = 100) -> tuple[int, ...]:
@@ -27,7 +28,7 @@ class Search:
         self.served = served
         self.has = has
         self.able = [url for url in served if url != EARLIER]
-        self.audit = Audit(givers, has, self.able)
+        self.audit = Audit(givers, self.able)
         self.fetched: list[tuple[int, str]] = []
         self.named: set[str] = set()
 
@@ -40,20 +41,24 @@ class Search:
                     self.named |= self.audit.liars()
                     return True
                 self._name(self.audit.proven())
-            index = self.audit.next_piece(self.able)
-            if index is None:
+            check = self.audit.next_check(self.able)
+            if check is None:
                 return False
-            url = choose([url for url in self.able if url not in self.audit.vouchers(index)])
+            index, url = check.piece, choose([url for url in self.able if url in check.sources])
             self.fetched.append((index, url))
-            crc = self.served[url][index]
-            is_due = self.audit.note(index, url, crc)
-            self.has[index] = crc
+            found = self.served[url][index]
+            there, self.has[index] = self.has[index], found
+            is_due = self.audit.note(index, url, there=_digest(there), found=_digest(found), able=self.able)
             assert len(self.fetched) < 1000, "the search does not end"
 
     def _name(self, proven) -> None:
         for url in (proven - {EARLIER}) & set(self.able):
             self.able.remove(url)
             self.named.add(url)
+
+
+def _digest(content: int) -> Digest:
+    return digest_of_bytes(str(content).encode())
 
 
 def mixture(served: dict[str, tuple[int, ...]], *givers: str) -> Search:
