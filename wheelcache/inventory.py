@@ -65,3 +65,30 @@ def _entry_of(digest: Digest, blob: Path, seen: os.stat_result) -> Entry:
         verified_at=0.0,
         last_used=seen.st_mtime,
     )
+
+
+def partials_of(store: Store) -> dict[Digest, int]:
+    """Returns the wheels that are begun, each with the bytes that will not be fetched again.
+
+    Raises:
+        StoreError: they cannot be read.
+    """
+    folder = store.root / "v1" / "partial"
+    found = {}
+    with store_errors(folder):
+        for file in sorted(folder.glob("*.part")):
+            with suppress(ValueError):
+                digest = parse_digest(f"sha256:{file.stem}")
+                found[digest] = store.partial_bytes(digest)
+    return found
+
+
+def quarantine_of(store: Store) -> dict[Path, int]:
+    """Returns the files that were put aside, each with its size in bytes.
+
+    Raises:
+        StoreError: the folder cannot be read.
+    """
+    folder = store.root / "v1" / "quarantine"
+    with store_errors(folder):
+        return {file: file.lstat().st_size for file in sorted(folder.iterdir())}

@@ -242,7 +242,7 @@ class Roots:
                 continue
             except (OSError, ValueError) as error:
                 damaged[file] = _words(error)
-        return found
+        return sorted(found, key=lambda project: project.path)
 
     def _leases(self, damaged: dict[Path, str]) -> list[Lease]:
         found = []

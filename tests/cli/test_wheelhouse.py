@@ -1,11 +1,10 @@
-"""`wheelcache wheelhouse` and `wheelcache status` as people run them."""
+"""`wheelcache wheelhouse` as people run it."""
 
 from __future__ import annotations
 
 import shutil
 
-from support.program import BETA, BIG, GAMMA
-from support.server import Serve
+from support.program import BETA, GAMMA
 
 
 def test_a_wheelhouse_holds_the_locked_wheels_and_requirements_with_hashes(project):
@@ -56,61 +55,6 @@ error: the store lacks 3 of the locked wheels: alpha-2.0-py3-none-any.whl, beta-
 hint: run wheelcache sync with the same arguments first
 """)  # noqa: E501
     assert not (project.cwd / "wheels").exists()
-
-
-def test_status_tells_present_partial_and_missing(project, server):
-    project("status").shows("""\
-exit 0
--- stdout
-store: [HOME]/cache
-one: 301 kB to go (0 present, 0 partial, 2 missing, 301 kB in all)  pylock.one.toml
-two: 301 kB to go (0 present, 0 partial, 2 missing, 301 kB in all)  pylock.two.toml
-""")
-    server.script(f"/simple-files/{GAMMA.filename}", Serve(rate=100_000))
-    assert project("sync", "one", "--deadline", "1").code == 4
-    ran = project("status", "one", "--json")
-    assert ran.code == 0
-    [row] = ran.document["lockfiles"]
-    assert (row["present"], row["partial"], row["missing"]) == (1, 1, 0)
-    assert 0 < row["bytes_to_go"] < GAMMA.size
-    assert project("sync", "one").code == 0
-    project("status", "one").shows("""\
-exit 0
--- stdout
-store: [HOME]/cache
-one: complete (2 present, 0 partial, 0 missing, 301 kB in all)  pylock.one.toml
-""")
-
-
-def test_status_of_a_service_without_a_lockfile(project):
-    project("status", "three").shows("""\
-exit 2
--- stderr
-error: three: expected its lockfile pylock.three.toml in [HOME]/project, found none
-hint: run wheelcache lock three
-""")
-
-
-def test_status_of_one_service_does_not_read_the_lockfiles_of_others(project):
-    project.write("pylock.two.toml", "damaged")
-    assert project("status", "one").code == 0
-    assert project("status").code == 3
-
-
-def test_status_without_any_lockfile(run):
-    run("status").shows("""\
-exit 2
--- stderr
-error: [HOME]/project: expected lockfiles (pylock.*.toml), found none
-hint: run wheelcache lock, or name a lockfile
-""")
-
-
-def test_status_needs_no_network(big, server):
-    asked = len(server.requests)
-    assert big("status").code == 0
-    assert len(server.requests) == asked
-    assert not big.holds(BIG.digest)
 
 
 def test_two_lockfiles_of_one_name_are_refused_rather_than_one_of_them_dropped(project):

@@ -24,10 +24,16 @@ from wheelcache.errors import ExitCode, Interrupted, StoreFullError, UsageError,
 _COMMANDS: Final = {
     "lock": "Resolve what each service installs into its lockfile.",
     "sync": "Make the store hold every locked wheel.",
-    "status": "Show what the store holds of each lockfile.",
+    "status": "Show what the store holds of each lockfile, and all in all.",
+    "list": "Show every wheel in the store, and who needs it.",
+    "pin": "Keep wheels in the store, whoever needs them.",
+    "unpin": "Take pins away.",
     "wheelhouse": "Hand out a folder with exactly the locked wheels.",
     "build": "Build the services one after another, without a download inside a build.",
 }
+
+_SHARED: Final = {"unpin": ("pin", "unpin")}
+"""The commands that share another one's module: its name, and theirs in it."""
 
 
 class _PathType(click.Path):
@@ -87,7 +93,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = import_module(f"wheelcache.cli.{cmd_name}").command
+        module, name = _SHARED.get(cmd_name, (cmd_name, "command"))
+        command: click.Command = getattr(import_module(f"wheelcache.cli.{module}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
