@@ -194,8 +194,7 @@ class Catalog:
             except sqlite3.DatabaseError as error:
                 if _code(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                     raise
-            for leftover in ("-journal", "-wal", "-shm", ""):  # first what SQLite would apply to the new file
-                self._file.with_name(self._file.name + leftover).unlink(missing_ok=True)
+            self._file.unlink(missing_ok=True)
             return self._once(work)
 
     def _once(self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -243,6 +243,15 @@ class TestLeases:
             with roots.lease([A], command="sync"):
                 assert roots.leased() == {A}
 
+    def test_are_never_taken_for_dead_where_the_system_has_no_locks(self, roots, monkeypatch):
+        with holding(roots._base.parent, f'lease(["{A}"], command="sync")') as process:
+            process.kill()
+            process.wait()
+        monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+        with roots.lease([B], command="sync"), roots.guard():
+            assert roots.remove_dead_leases() == []
+            assert roots.leased() == {A, B}
+
 
 class TestPins:
     def test_keep_blobs_until_they_are_taken_away(self, roots):
