@@ -90,6 +90,15 @@ class TransferStatus(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StoreRead(Event):
+    """A verification has read *read* of *size* bytes, at *rate* bytes per second; at its end they are equal."""
+
+    read: int
+    size: int
+    rate: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BuildStarted(Event):
     """An image's build begins."""
 

@@ -29,7 +29,7 @@ def take_inventory(store: Store) -> dict[Digest, Entry]:
     for digest, blob in blobs_of(store):
         with store_errors(blob), suppress(FileNotFoundError):  # pruned since
             seen = blob.stat()
-            found[digest] = replace(known.get(digest) or _entry_of(digest, blob, seen), size=seen.st_size)
+            found[digest] = replace(known.get(digest) or entry_of(digest, blob, seen), size=seen.st_size)
     if news := [entry for digest, entry in found.items() if digest not in known and entry.filename]:
         store.add_known(news)
     return found
@@ -51,7 +51,7 @@ def blobs_of(store: Store) -> Iterator[tuple[Digest, Path]]:
                 yield digest, file
 
 
-def _entry_of(digest: Digest, blob: Path, seen: os.stat_result) -> Entry:
+def entry_of(digest: Digest, blob: Path, seen: os.stat_result) -> Entry:
     """Makes a blob's entry from the wheel itself; its bytes are taken as they are."""
     named = read_wheel_name(blob)
     return Entry(

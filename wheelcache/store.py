@@ -44,12 +44,13 @@ class Store:
 
     Attributes:
         root: the cache folder.
+        boot: this start of the machine; empty where the system does not tell it from others.
     """
 
     def __init__(self, root: Path, *, boot: str, now: Callable[[], float]) -> None:
         self.root = root
         self._base = root / "v1"
-        self._boot = boot
+        self.boot = boot
         self._now = now
         self._known: dict[Digest, Entry] | None = None
         self._opened_catalog: Catalog | None = None
@@ -117,7 +118,7 @@ class Store:
 
     def partial_bytes(self, digest: Digest) -> int:
         """Returns the bytes of *digest* that the next transfer will not fetch again."""
-        return usable_bytes(self._base / "partial", digest, boot=self._boot)
+        return usable_bytes(self._base / "partial", digest, boot=self.boot)
 
     def free_bytes(self) -> int:
         """Returns the bytes that the store's disk has room for."""
@@ -157,7 +158,7 @@ class Store:
         Raises:
             StoreError: it cannot be opened or read.
         """
-        return Partial(self._base / "partial", wheel.digest, boot=self._boot, size=wheel.size, piece=piece)
+        return Partial(self._base / "partial", wheel.digest, boot=self.boot, size=wheel.size, piece=piece)
 
     def publish(self, wheel: LockedWheel, partial: Partial) -> Path:
         """Makes *partial* the blob of *wheel*; the caller holds the digest's lock.
@@ -387,7 +388,7 @@ class Store:
             return
         with suppress(OSError, StoreError):  # no room for a second copy: what does not fit is fetched again
             make = write_seed if reflink(bad, file) else functools.partial(copy_good_pieces, bad)
-            make(folder, digest, boot=self._boot, size=entry.size, piece=pieces.piece_bytes, crcs=pieces.crcs)
+            make(folder, digest, boot=self.boot, size=entry.size, piece=pieces.piece_bytes, crcs=pieces.crcs)
 
 
 def _rename_unless_made(temporary: Path, folder: Path) -> None:

@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "list": "Show every wheel in the store, and who needs it.",
     "pin": "Keep wheels in the store, whoever needs them.",
     "unpin": "Take pins away.",
+    "verify": "Read every blob in the store, and find or repair what is wrong.",
     "wheelhouse": "Hand out a folder with exactly the locked wheels.",
     "build": "Build the services one after another, without a download inside a build.",
 }

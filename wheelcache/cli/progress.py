@@ -22,6 +22,7 @@ from wheelcache.events import (
     Sink,
     StepFinished,
     StepStarted,
+    StoreRead,
     TransferFinished,
     TransferPlanned,
     TransferStatus,
@@ -90,6 +91,8 @@ class _Screen(Protocol):
 
     def finish(self, name: str) -> None: ...
 
+    def reading(self, read: int, size: int, rate: float) -> None: ...
+
     def step(self, build: str, step: str | None) -> None: ...
 
     def settle(self) -> None: ...
@@ -128,6 +131,8 @@ class _Console:
             case Waiting(filename=name, seconds=seconds, reason=reason, host=host):
                 if self._verbosity >= 0:
                     screen.line(f"{name}: waiting {seconds:.0f} s{f' for {host}' if host else ''}: {reason}")
+            case StoreRead(read=read, size=size, rate=rate):
+                screen.reading(read, size, rate)
             case BuildStarted(name=name, attempt=attempt):
                 if self._verbosity >= 0:
                     screen.line(f"{name}: building" + (f", attempt {attempt}" if attempt > 1 else ""))
@@ -205,6 +210,10 @@ class _Lines:
     def finish(self, name: str) -> None:
         pass
 
+    def reading(self, read: int, size: int, rate: float) -> None:
+        self._size, self._done = size, read
+        self.status(rate, "")
+
     def step(self, build: str, step: str | None) -> None:
         if step is not None and not self._quiet:
             self.line(f"{build}: {step}")
@@ -253,6 +262,14 @@ class _Bars:
     def finish(self, name: str) -> None:
         if bar := self._files.pop(name, None):
             bar.close()
+
+    def reading(self, read: int, size: int, rate: float) -> None:
+        if self._total is None:
+            self._total = self._bar("the store", size, 0, leave=True, bar_format=_TOTAL_FORMAT)
+        self._total.update(read - self._total.n)
+        self.status(rate, "")
+        if read >= size:
+            self.settle()
 
     def step(self, build: str, step: str | None) -> None:
         if self._step is not None:

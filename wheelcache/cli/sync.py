@@ -106,16 +106,27 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) ->
     Raises:
         WheelcacheError: not all could be had; of several reasons the gravest.
     """
-    from wheelcache.fetch import FetchSettings, Mirror, sync_wheels  # noqa: PLC0415
-    from wheelcache.index import with_credentials  # noqa: PLC0415
-
     began = time.monotonic()
     if project.cache.max_size:
         session.note("warning", "cache.max-size: not obeyed yet, nothing is pruned")
     _keep(session, project, locked)
+    results = fetch_wheels(session, project, [wheel for each in locked for wheel in each.wheels])
+    seconds = time.monotonic() - began
+    _report(session, results, locked, seconds)
+    session.checkpoint()
+    failures = [result.failure for result in results if result.failure is not None]
+    if failures:
+        raise gravest(failures)
+
+
+def fetch_wheels(session: Session, project: Project, wheels: Sequence[LockedWheel]) -> list[WheelResult]:
+    """Makes the store hold wheels, as the project's `[download]` wants it; what became of each is in its result."""
+    from wheelcache.fetch import FetchSettings, Mirror, sync_wheels  # noqa: PLC0415
+    from wheelcache.index import with_credentials  # noqa: PLC0415
+
     download = project.download
-    results = sync_wheels(
-        with_credentials([wheel for each in locked for wheel in each.wheels], [index.url for index in project.indexes]),
+    return sync_wheels(
+        with_credentials(wheels, [index.url for index in project.indexes]),
         store=session.store,
         transport=lambda: open_transport(project),
         mirrors=[Mirror(url=mirror.url, of=mirror.of) for mirror in project.mirrors],
@@ -132,12 +143,6 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) ->
         stop=session.stop,
         indexes=_own_indexes(project),
     )
-    seconds = time.monotonic() - began
-    _report(session, results, locked, seconds)
-    session.checkpoint()
-    failures = [result.failure for result in results if result.failure is not None]
-    if failures:
-        raise gravest(failures)
 
 
 def _keep(session: Session, project: Project, locked: Sequence[Locked]) -> None:

@@ -1,0 +1,157 @@
+"""Puts right what a verification found wrong, as far as that goes without a network; removes nothing for good."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from wheelcache.digest import Digest
+from wheelcache.files import move_into, store_errors
+from wheelcache.findings import Finding
+from wheelcache.partialcheck import check_partial, rewrite_journal
+from wheelcache.store import Store
+from wheelcache.verify import held, partial_files
+
+_MOVED: Final = frozenset({"stray", "wrong-name", "temporary", "lock"})
+
+
+@dataclass(kw_only=True, slots=True)
+class Mended:
+    """What became of findings.
+
+    Attributes:
+        repaired: those that are put right.
+        missing: the blobs that were rotten and are away, each to be fetched again; with what of it was found.
+    """
+
+    repaired: list[Finding] = field(default_factory=list)
+    missing: dict[Digest, Finding] = field(default_factory=dict)
+
+
+def put_catalog_aside(store: Store) -> Path:
+    """Moves a damaged catalog into the quarantine; it is made anew when it is next used. Returns where it is now.
+
+    Raises:
+        StoreError: the disk failed.
+    """
+    catalog, quarantine = store.root / "v1" / "catalog.sqlite", store.root / "v1" / "quarantine"
+    with store_errors(catalog):
+        return move_into(quarantine, catalog)
+
+
+def mend_store(
+    store: Store,
+    findings: Sequence[Finding],
+    *,
+    sizes: Mapping[Digest, int],
+    stop: threading.Event,
+) -> Mended:
+    """Puts findings right: wrong blobs aside, their good pieces into partials; damaged journals anew; the rest aside.
+
+    Args:
+        store: which.
+        findings: of `verify_store`.
+        sizes: of wheels in bytes, where lockfiles say them.
+        stop: once set, this returns with what is done.
+
+    Raises:
+        StoreError: the disk failed.
+    """
+    mended = Mended()
+    mending = _Mending(store, mended, sizes, stop)
+    for finding in findings:
+        if stop.is_set():
+            break
+        mending.mend(finding)
+    return mended
+
+
+class _Mending:
+    """One run over findings."""
+
+    def __init__(self, store: Store, mended: Mended, sizes: Mapping[Digest, int], stop: threading.Event) -> None:
+        self._store = store
+        self._base = store.root / "v1"
+        self._mended = mended
+        self._sizes = sizes
+        self._stop = stop
+
+    def mend(self, finding: Finding) -> None:
+        """Puts one finding right, or leaves it."""
+        place = finding.path.relative_to(self._base).parts[:1]
+        if finding.kind in _MOVED and finding.seen is not None:
+            self._move(finding, finding.path)
+        elif place == ("blobs",) and finding.kind == "rot":
+            self._blob(finding)
+        elif place == ("views",) and finding.kind == "rot":
+            self._view(finding)
+        elif place == ("partial",) and finding.kind in {"rot", "journal", "partial"}:
+            self._partial(finding)
+
+    def _move(self, finding: Finding, path: Path) -> None:
+        """Moves something into the quarantine, if it is still what was seen; who waits for a lock file keeps it."""
+        with ExitStack() as held, store_errors(path):
+            if finding.kind == "lock" and finding.digest is not None:
+                lock = self._store.acquire(finding.digest, timeout=0)
+                if lock is None:
+                    return
+                held.enter_context(lock)
+            try:
+                is_same = finding.seen is not None and os.path.samestat(path.lstat(), finding.seen)
+            except FileNotFoundError:
+                is_same = False
+            if is_same:
+                move_into(self._base / "quarantine", path)
+        self._mended.repaired.append(finding)
+
+    def _blob(self, finding: Finding) -> None:
+        if finding.digest is None or finding.seen is None:
+            return
+        if self._store.set_aside(finding.digest, finding.seen) is None and self._store.blob(finding.digest).exists():
+            self._mended.repaired.append(finding)  # somebody else was faster
+        else:
+            self._mended.missing[finding.digest] = finding
+
+    def _view(self, finding: Finding) -> None:
+        """Moves the whole view: a build is to find all of it or none."""
+        views = self._base / "views"
+        view = views / finding.path.relative_to(views).parts[0]
+        with store_errors(view):
+            if view.exists():
+                move_into(self._base / "quarantine", view)
+        self._mended.repaired.append(finding)
+
+    def _partial(self, finding: Finding) -> None:
+        """Makes a journal anew of what is still good; where nothing is, partial and journal go."""
+        digest = finding.digest
+        if digest is None:
+            return
+        files = partial_files(self._store, digest)
+        with held(self._store, digest) as is_ours, store_errors(files[0]):
+            if is_ours and not self._is_sound(finding, digest) and not self._stop.is_set():
+                for file in files:
+                    if file.exists():
+                        move_into(self._base / "quarantine", file)
+        if not self._stop.is_set():  # what somebody else holds is looked at, piece by piece, by that sync
+            self._mended.repaired.append(finding)
+
+    def _is_sound(self, finding: Finding, digest: Digest) -> bool:
+        """True when a partial can be gone on with, if need be by a journal that is made anew."""
+        if finding.kind == "partial":
+            return False
+        checked = check_partial(
+            self._base / "partial",
+            digest,
+            boot=self._store.boot,
+            size=self._sizes.get(digest),
+            oldest=0.0,
+            is_over=self._stop.is_set,
+        )
+        if not checked.findings:
+            return True
+        return rewrite_journal(self._base / "partial", digest, checked, boot=self._store.boot)

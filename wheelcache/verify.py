@@ -1,0 +1,391 @@
+"""Verifies a store: reads every blob, and looks at everything beside them, without changing what it finds."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from wheelcache.catalog import Entry, Pieces
+from wheelcache.catalogcheck import check_catalog
+from wheelcache.digest import Digest, hex_of, parse_digest
+from wheelcache.errors import StoreError
+from wheelcache.events import Sink, StoreRead
+from wheelcache.findings import Finding, Kind
+from wheelcache.inventory import entry_of
+from wheelcache.layout import DEAD_SECONDS, Layout, read_layout
+from wheelcache.partial import PIECE_BYTES
+from wheelcache.partialcheck import Checked, check_partial
+from wheelcache.reading import Content, Unread, Wanted, read_files
+from wheelcache.roots import Roots
+from wheelcache.store import Store
+
+OLD_SECONDS: Final = 30 * 86_400.0
+"""A partial that nobody touched for so long, and that no running command needs, is nobody's any more."""
+
+LEFT_SECONDS: Final = 86_400.0
+"""A lock file without a partial is left by a sync that got nothing; so old, it is left over."""
+
+_MOST_THREADS: Final = 8
+_TELL_SECONDS: Final = 0.25
+"""How often progress is told."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Report:
+    """What a verification found.
+
+    Attributes:
+        findings: all that is wrong, in the order of their paths.
+        blobs: how many there are.
+        read: bytes of them that were read.
+        is_complete: False where it was stopped.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    blobs: int = 0
+    read: int = 0
+    is_complete: bool = True
+
+
+def usable_threads() -> int:
+    """Returns how many files are read at once: as many as this process has processors, up to eight."""
+    with suppress(AttributeError):  # not everywhere
+        return max(1, min(_MOST_THREADS, len(os.sched_getaffinity(0))))
+    return max(1, min(_MOST_THREADS, os.cpu_count() or 1))
+
+
+def verify_store(
+    store: Store,
+    *,
+    fast: bool,
+    threads: int,
+    emit: Sink,
+    stop: threading.Event,
+    sizes: Mapping[Digest, int] | None = None,
+    is_thorough: bool = False,
+    now: Callable[[], float] = time.time,
+) -> Report:
+    """Finds what is wrong with a store, while others may use it: what they publish or write meanwhile is no finding.
+
+    Of blobs whose bytes are right the catalog is told so; and the checksums of their pieces, where it has none.
+
+    Args:
+        store: which.
+        fast: no blob is read; their stat is compared with that of when they last were.
+        threads: as many blobs are read at once.
+        emit: takes events.
+        stop: once set, this returns within a second with what was found by then.
+        sizes: of wheels in bytes, where lockfiles say them.
+        is_thorough: pieces' checksums that the catalog has are compared as well, at the price of a quarter more time.
+        now: seconds since 1970.
+
+    Raises:
+        StoreError: the catalog cannot be read.
+    """
+    return _Verification(store, emit, stop, now).run(
+        fast=fast, threads=threads, sizes=sizes or {}, is_thorough=is_thorough
+    )
+
+
+class _Verification:
+    """One look at a whole store."""
+
+    def __init__(self, store: Store, emit: Sink, stop: threading.Event, now: Callable[[], float]) -> None:
+        self._store = store
+        self._base = store.root / "v1"
+        self._emit = emit
+        self._stop = stop
+        self._now = now
+        self._report = Report()
+        self._known: Mapping[Digest, Entry] = {}
+
+    def run(self, *, fast: bool, threads: int, sizes: Mapping[Digest, int], is_thorough: bool) -> Report:
+        """Looks at everything."""
+        report = self._report
+        layout = read_layout(self._base, now=self._now())
+        damage = check_catalog(self._base / "catalog.sqlite")
+        report.findings += [*layout.findings, *damage]
+        report.blobs = len(layout.blobs)
+        is_known = not damage  # to ask a damaged one would make it anew, and hide what was wrong
+        if is_known:
+            self._known = self._store.known()
+        needed = self._check_roots(layout) - layout.blobs.keys()
+        known_sizes = {digest: entry.size for digest, entry in self._known.items()}
+        self._check_partials(layout, {**known_sizes, **sizes}, needed)
+        if fast:
+            report.findings += self._changed(layout)
+        else:
+            self._read_blobs(layout, threads, is_thorough=is_thorough, is_known=is_known)
+        report.findings.sort(key=lambda finding: (finding.path, finding.kind))
+        report.is_complete = not self._stop.is_set()
+        return report
+
+    # Blobs.
+
+    def _changed(self, layout: Layout) -> Iterable[Finding]:
+        for digest, (path, found) in layout.blobs.items():
+            entry = self._known.get(digest)
+            if entry is None:
+                continue
+            was, now = (entry.size, entry.mtime_ns, entry.inode), (found.st_size, found.st_mtime_ns, found.st_ino)
+            if was != now and _is_still(path, found):
+                words = "size {:,}, changed {} ns after 1970, inode {}"
+                yield Finding(
+                    kind="changed",
+                    path=path,
+                    digest=digest,
+                    expected=words.format(*was),
+                    found=words.format(*now),
+                    hint="run wheelcache verify, which reads it",
+                    seen=found,
+                )
+
+    def _read_blobs(self, layout: Layout, threads: int, *, is_thorough: bool, is_known: bool) -> None:
+        wanted = {
+            Wanted(path=path, size=found.st_size, piece=self._piece(digest, is_thorough=is_thorough)): digest
+            for digest, (path, found) in layout.blobs.items()
+        }
+        verified: list[tuple[Digest, Content]] = []
+        progress = _Progress(sum(each.size for each in wanted), self._emit)
+        try:
+            for content in read_files(wanted, threads=threads, stop=self._stop, report=progress.tell):
+                digest = wanted[content.wanted]
+                if isinstance(content, Unread):
+                    self._unread(digest, content, layout.blobs[digest][1])
+                elif content.digest == digest:
+                    verified.append((digest, content))
+                elif _is_still(content.wanted.path, content.found):
+                    self._rotten(digest, content.wanted.path, content.digest, content.found)
+        finally:
+            progress.end()
+            self._report.read = progress.read
+        if is_known:
+            self._note(verified)
+
+    def _piece(self, digest: Digest, *, is_thorough: bool) -> int:
+        """Returns the size of the pieces whose checksums are wanted; 0 where they are not."""
+        known = self._store.piece_checks(digest) if digest in self._known else None
+        if known is None:
+            return PIECE_BYTES
+        return known.piece_bytes if is_thorough else 0
+
+    def _unread(self, digest: Digest, content: Unread, found: os.stat_result) -> None:
+        if content.is_broken:
+            self._rotten(digest, content.wanted.path, content.reason, found)
+        elif not content.is_gone:  # as one is that was pruned, or put aside by a sync
+            hint = "check its permissions"
+            self._add("unreadable", content.wanted.path, str(digest), content.reason, hint, digest=digest)
+
+    def _rotten(self, digest: Digest, path: Path, what: str, found: os.stat_result) -> None:
+        hint = "wheelcache verify --repair fetches what is damaged"
+        self._add("rot", path, str(digest), what, hint, digest=digest, seen=found)
+        for linked in _linked(self._base / "views", found):
+            hint = "this view has the same file; wheelcache verify --repair moves it away, the next build makes it anew"
+            self._add("rot", linked, str(digest), what, hint, digest=digest, seen=found)
+
+    def _note(self, verified: list[tuple[Digest, Content]]) -> None:
+        """Tells the catalog what was read, and says where it said something else."""
+        catalog = self._base / "catalog.sqlite"
+        news: list[tuple[Digest, os.stat_result, Pieces | None]] = []
+        unknown = []
+        for digest, content in verified:
+            entry = self._known.get(digest)
+            if entry is None:
+                unknown.append(entry_of(digest, content.wanted.path, content.found))
+            elif entry.size != content.found.st_size:
+                expected = f"{entry.filename}: {content.found.st_size:,} bytes"
+                self._add("catalog", catalog, expected, f"{entry.size:,} bytes", "put right by this run", digest=digest)
+            piece = content.wanted.piece
+            pieces = Pieces(piece_bytes=piece, crcs=content.crcs) if piece else None
+            before = self._store.piece_checks(digest) if entry is not None and pieces else None
+            if before is not None and before != pieces and entry is not None:
+                expected = f"{entry.filename}: the checksums of its pieces"
+                self._add("catalog", catalog, expected, "others", "put right by this run", digest=digest)
+            news.append((digest, content.found, pieces))
+        self._store.add_known(entry for entry in unknown if entry.filename)
+        self._store.note_verified(news)
+
+    # What is beside them.
+
+    def _check_partials(self, layout: Layout, sizes: Mapping[Digest, int], needed: set[Digest]) -> None:
+        odd = {finding.path for finding in layout.findings}
+        for name in sorted({file.stem for file in layout.files.get("partial", [])}):
+            digest = parse_digest(f"sha256:{name}")
+            if odd.isdisjoint(partial_files(self._store, digest)) and not self._stop.is_set():
+                checked = examine_partial(
+                    self._store,
+                    digest,
+                    size=sizes.get(digest),
+                    is_needed=digest in needed,
+                    now=self._now(),
+                    stop=self._stop,
+                )
+                self._report.findings += checked.findings
+
+    def _check_roots(self, layout: Layout) -> set[Digest]:
+        """Looks at the files that say who needs what; returns what is needed."""
+        if any(finding.path.parent.name in ("projects", "leases", "pins") for finding in layout.findings):
+            return set()  # something there may be a pipe: nothing is opened
+        roots = Roots(self._store.root)
+        try:
+            needs, leases = roots.survey(), roots.leases()
+        except StoreError as error:
+            self._add("unreadable", self._base, "projects, leases and pins that can be read", error.message, error.hint)
+            return set()
+        for path, reason in needs.damaged.items():
+            hint = "sync its project again, or remove this file: then nothing is kept on its account"
+            self._add("root", path, "what a project or command needs", reason, hint)
+        live = {lease.file for lease in leases} | needs.damaged.keys()
+        for path in layout.files.get("leases", []):
+            with suppress(FileNotFoundError):
+                found = path.lstat()
+                if path not in live and self._now() - found.st_mtime > DEAD_SECONDS:
+                    hint = "wheelcache verify --repair moves it into the quarantine"
+                    self._add("temporary", path, "a command that runs", "none", hint, seen=found)
+        return set(needs.reasons)
+
+    def _add(
+        self,
+        kind: Kind,
+        path: Path,
+        expected: str,
+        found: str,
+        hint: str,
+        *,
+        digest: Digest | None = None,
+        seen: os.stat_result | None = None,
+    ) -> None:
+        self._report.findings.append(
+            Finding(kind=kind, path=path, expected=expected, found=found, hint=hint, digest=digest, seen=seen)
+        )
+
+
+class _Progress:
+    """Tells how far the reading is, a few times a second."""
+
+    def __init__(self, size: int, emit: Sink) -> None:
+        self.read = 0
+        self._size = size
+        self._emit = emit
+        self._began = time.monotonic()
+        self._told = -_TELL_SECONDS
+
+    def tell(self, read: int) -> None:
+        """Takes in that so many bytes were read in all."""
+        self.read = read
+        now = time.monotonic()
+        if now - self._told >= _TELL_SECONDS and read < self._size:
+            self._told = now
+            self._emit(StoreRead(read=read, size=self._size, rate=read / max(now - self._began, 0.001)))
+
+    def end(self) -> None:
+        """Tells that no more is read: of what was to be read, that is as much as it is."""
+        seconds = max(time.monotonic() - self._began, 0.001)
+        self._emit(StoreRead(read=self.read, size=self.read, rate=self.read / seconds))
+
+
+def partial_files(store: Store, digest: Digest) -> list[Path]:
+    """Returns where a partial, its journal and its lock file are, or would be."""
+    return [store.root / "v1" / "partial" / f"{hex_of(digest)}.{suffix}" for suffix in ("part", "json", "lock")]
+
+
+def examine_partial(
+    store: Store, digest: Digest, *, size: int | None, is_needed: bool, now: float, stop: threading.Event
+) -> Checked:
+    """Looks at what there is of a digest below `partial/`; what somebody writes to, or is not ours, has no findings.
+
+    Args:
+        store: where.
+        digest: of what.
+        size: of the whole, in bytes, where it is known.
+        is_needed: True where somebody may still go on with it, however old it is.
+        now: seconds since 1970.
+        stop: once set, this returns.
+    """
+    part, _, lock_file = partial_files(store, digest)
+    with held(store, digest) as is_ours:
+        if not is_ours:
+            return Checked()
+        oldest = now - OLD_SECONDS if not is_needed else 0.0
+        try:
+            checked = check_partial(part.parent, digest, boot=store.boot, size=size, oldest=oldest, is_over=stop.is_set)
+            if checked.is_anything or not lock_file.exists():
+                return checked
+            found = lock_file.stat()
+        except OSError as error:
+            return Checked(findings=(_unreadable(error, part, digest),))
+        if now - found.st_mtime < LEFT_SECONDS:
+            return checked
+        return Checked(findings=(_left_over(lock_file, digest, now - found.st_mtime, found),))
+
+
+@contextmanager
+def held(store: Store, digest: Digest) -> Iterator[bool]:
+    """Holds the lock of a digest, without leaving a lock file where there was none.
+
+    Yields:
+        False where somebody writes to this digest, or the lock file is another user's: nothing of it may be touched.
+    """
+    lock_file = partial_files(store, digest)[2]
+    is_new = not lock_file.exists()
+    try:
+        lock = store.acquire(digest, timeout=0)
+    except StoreError:
+        lock = None
+    if lock is None:
+        yield False
+        return
+    with lock:
+        try:
+            yield True
+        finally:
+            if is_new:
+                lock_file.unlink(missing_ok=True)
+
+
+def _unreadable(error: OSError, part: Path, digest: Digest) -> Finding:
+    return Finding(
+        kind="unreadable",
+        path=Path(error.filename or part),
+        digest=digest,
+        expected="a partial and its journal that can be read",
+        found=str(error.strerror),
+        hint="check its permissions and the disk",
+    )
+
+
+def _left_over(lock_file: Path, digest: Digest, age: float, found: os.stat_result) -> Finding:
+    return Finding(
+        kind="lock",
+        path=lock_file,
+        digest=digest,
+        expected="a partial beside it, or somebody who holds it",
+        found=f"neither, {age / 86_400:.0f} days after it was made",
+        hint="harmless; wheelcache verify --repair moves it into the quarantine",
+        seen=found,
+    )
+
+
+def _is_still(path: Path, seen: os.stat_result) -> bool:
+    """True when a path has the very file that was seen: another is one that was published since, and whole."""
+    try:
+        return os.path.samestat(path.lstat(), seen)
+    except OSError:
+        return False
+
+
+def _linked(views: Path, found: os.stat_result) -> Iterator[Path]:
+    """Yields the files of views that are the same file as a blob."""
+    if found.st_nlink < 2:  # noqa: PLR2004 - the blob itself is one
+        return
+    for folder, _, names in os.walk(views):
+        for name in names:
+            path = Path(folder, name)
+            if _is_still(path, found):
+                yield path
