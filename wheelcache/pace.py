@@ -230,9 +230,7 @@ class Watch:
                 looked = now
 
     def _sample(self, reading: Reading) -> None:
-        """Looks whether a body has stalled; before its first byte, the timeout alone counts."""
-        if not reading.received:
-            return
+        """Looks whether a body has stalled; one that trickles from the start may not have filled a single read."""
         now, window = self.clock(), self._settings.rate_window
         reading.samples.append(Sample(time=now, received=reading.received))
         if is_stalled(reading.samples, min_rate=self._settings.rate_floor, window=window):
