@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Protocol, Self
+from typing import IO, Any, Final, Protocol, Self
 from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
@@ -73,15 +73,24 @@ class Transport:
     Args:
         timeout: seconds without a byte.
         connections: at most, per host.
-        environ: the environment's variables; requests reads proxies and bundles from the process's own besides.
+        environ: the environment's variables; requests reads proxies, bundles and ~/.netrc by the process's own besides.
+        credentials: returns user and password for a URL and the user that it names, if any, once its server wants some
+            that neither the URL nor ~/.netrc has; None where there are none.
     """
 
     def __init__(
-        self, *, timeout: float = 60.0, connections: int = 4, environ: Mapping[str, str] | None = None
+        self,
+        *,
+        timeout: float = 60.0,
+        connections: int = 4,
+        environ: Mapping[str, str] | None = None,
+        credentials: Callable[[str, str], tuple[str, str] | None] = lambda _url, _user: None,
     ) -> None:
         self.timeout = timeout
         self.session: requests.Session = _Session()
         """For libraries that bring their own requests (pypi-simple); use within `faults_of`."""
+        self._credentials = credentials
+        self.session.hooks["response"].append(self._with_credentials)
         adapter = HTTPAdapter(pool_connections=64, pool_maxsize=max(connections, 10))
         self.session.mount("https://", adapter)
         self.session.mount("http://", adapter)
@@ -131,6 +140,26 @@ class Transport:
     def close(self) -> None:
         """Closes all connections that are idle."""
         self.session.close()
+
+    def _with_credentials(self, response: requests.Response, **arguments: Any) -> requests.Response:  # noqa: ANN401
+        """Asks again with credentials where a server wants some and got none (RFC 9110, section 15.5.2).
+
+        They go to the host that asked, and to no other: a redirect's next request is made without them.
+        """
+        request = response.request
+        if response.status_code != requests.codes.unauthorized or "Authorization" in request.headers:
+            return response
+        url = str(request.url)
+        pair = self._credentials(url, urlsplit(url).username or "")
+        if pair is None:
+            return response
+        response.close()
+        again = request.copy()
+        again.hooks = requests.hooks.default_hooks()
+        answer: requests.Response = response.connection.send(requests.auth.HTTPBasicAuth(*pair)(again), **arguments)
+        answer.history.append(response)
+        answer.request = again
+        return answer
 
 
 class _Session(requests.Session):

@@ -143,10 +143,11 @@ class Session:
 
 def open_transport(project: Project) -> Transport:
     """Returns connections as the project's `[download]` wants them."""
+    from wheelcache.credentials import Keyring  # noqa: PLC0415 - see below
     from wheelcache.transport import Transport  # noqa: PLC0415 - requests, once something is fetched
 
     download = project.download
-    return Transport(timeout=download.timeout, connections=download.per_host)
+    return Transport(timeout=download.timeout, connections=download.per_host, credentials=Keyring().ask)
 
 
 def make_locker(session: Session, project: Project) -> Locker:
