@@ -47,7 +47,7 @@ def blobs_of(store: Store) -> Iterator[tuple[Digest, Path]]:
     for file in files:
         with suppress(ValueError):  # no name of ours
             digest = parse_digest(f"sha256:{file.name}")
-            if file == store.blob(digest):
+            if file == store.blob(digest) and file.is_file():
                 yield digest, file
 
 

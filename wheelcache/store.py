@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -100,6 +101,8 @@ class Store:
                 found = blob.stat()
             except FileNotFoundError:
                 return False
+        if not stat.S_ISREG(found.st_mode):  # to read a pipe would take for ever
+            return False
         entry = self._entries().get(wheel.digest)
         if entry is not None and (found.st_size, found.st_mtime_ns, found.st_ino) != (
             entry.size,

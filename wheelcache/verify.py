@@ -287,7 +287,8 @@ class _Progress:
     def end(self) -> None:
         """Tells that no more is read: of what was to be read, that is as much as it is."""
         seconds = max(time.monotonic() - self._began, 0.001)
-        self._emit(StoreRead(read=self.read, size=self.read, rate=self.read / seconds))
+        if self._size:
+            self._emit(StoreRead(read=self.read, size=self.read, rate=self.read / seconds))
 
 
 def partial_files(store: Store, digest: Digest) -> list[Path]:

@@ -191,6 +191,17 @@ def test_strays_are_moved_into_the_quarantine(synced):
     assert synced("verify").code == 0
 
 
+def test_a_pipe_in_a_blobs_place_keeps_nobody_waiting(synced):
+    file = blob(synced, BIG.digest)
+    file.unlink()
+    os.mkfifo(file)
+    assert synced("verify", timeout=20).code == 5
+    assert synced("list", "--json", timeout=20).document["wheels"] == []
+    assert synced("status", "--json", timeout=20).document["lockfiles"][0]["missing"] == 1
+    assert synced("sync", timeout=20).code == 0
+    assert synced("verify").code == 0
+
+
 def test_several_findings_are_counted_and_what_is_left_is_an_error(synced):
     (synced.cache / "v1" / "stray").touch()
     (synced.cache / "v1" / "partial").chmod(0o777)

@@ -52,8 +52,8 @@ def command(
 ) -> None:
     """Read every blob in the store, and say what is wrong there; with --repair, put it right.
 
-    Lockfiles tell --repair where wheels can be had: those named, else those of this project and of all others that were
-    synced into this store.
+    Lockfiles tell where wheels can be had: those named; else, for --repair, those of this project and of all others that
+    were synced into this store.
 
     Example: wheelcache verify --repair
     """
@@ -72,7 +72,9 @@ def command(
         connections=connections,
         limit_rate=limit_rate,
     )
-    wheels = _known_wheels(session, project, arguments, is_target_given=python is not None) if repair else []
+    wheels: list[LockedWheel] = []
+    if repair or arguments:
+        wheels = _known_wheels(session, project, arguments, is_target_given=python is not None)
     from wheelcache.verify import usable_threads, verify_store  # noqa: PLC0415
 
     began = time.monotonic()
