@@ -52,8 +52,8 @@ def command(
 ) -> None:
     """Read every blob in the store, and say what is wrong there; with --repair, put it right.
 
-    Lockfiles tell where wheels can be had: those named; else, for --repair, those of this project and of all others that
-    were synced into this store.
+    Lockfiles tell where wheels can be had: those named; else, for --repair, those of this project and of all others
+    that were synced into this store.
 
     Example: wheelcache verify --repair
     """
