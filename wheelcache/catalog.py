@@ -12,7 +12,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -141,9 +141,10 @@ class Catalog:
         """Returns all entries."""
 
         def read(connection: sqlite3.Connection) -> dict[Digest, Entry]:
-            connection.row_factory = sqlite3.Row
+            names = [each.name for each in fields(Entry)]  # not the file's own, in which bits may flip
             rows = connection.execute("SELECT * FROM blobs").fetchall()
-            return {row["digest"]: Entry(**dict(row)) for row in rows}
+            entries = [Entry(**dict(zip(names, row, strict=True))) for row in rows]
+            return {entry.digest: entry for entry in entries}
 
         return self._run(read)
 
@@ -167,6 +168,16 @@ class Catalog:
         """Adds entries for digests that have none."""
         rows = [astuple(entry) for entry in entries]
         self._run(lambda connection: connection.executemany(_ADD, rows))
+
+    def remove(self, digests: Iterable[Digest]) -> None:
+        """Removes entries and their checksums; digests that have none are no matter."""
+        rows = [(digest,) for digest in digests]
+
+        def write(connection: sqlite3.Connection) -> None:
+            for table in ("blobs", "pieces"):
+                connection.executemany(f"DELETE FROM {table} WHERE digest = ?", rows)  # noqa: S608 - our own names
+
+        self._run(write)
 
     def pieces(self, digest: Digest) -> Pieces | None:
         """Returns the checksums of a blob; None where none are known that fit its size."""

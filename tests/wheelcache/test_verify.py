@@ -520,6 +520,11 @@ class TestTheCatalog:
         assert {digest: entry.filename for digest, entry in again.known().items()} == names
         assert all(again.piece_checks(made.digest) for made in WHEELS)
 
+    def test_whose_columns_are_spelled_otherwise_still_serves(self, store):
+        self.damage(store, "ALTER TABLE blobs RENAME COLUMN digest TO Digest")
+        assert found(store) == []
+        assert Store.open(store.root).has(BIG.locked())
+
     def test_with_a_wrong_size_is_put_right_by_reading(self, store):
         self.damage(store, "UPDATE blobs SET size = size + 1 WHERE name = 'wheel0'")
         assert found(store) == [("catalog", "catalog.sqlite")]
