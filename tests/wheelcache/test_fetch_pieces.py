@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import subprocess
@@ -487,7 +486,7 @@ class TestLiars:
         assert sync.store.partial_bytes(WHEEL.digest) == 0
         assert not sync.store.blob(WHEEL.digest).exists()
 
-    @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+    @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1)])
     def test_of_two_minds_do_not_hide_the_one_who_is_right(self, sync, server, other, third, order):
         urls = self.prepare(server, other, third)
         server.script(PATH, then=Serve(corrupt=True, rate=FAST))
@@ -608,13 +607,13 @@ class TestAnOutage:
             wait_until(lambda: sync.store.partial_bytes(WHEEL.digest) > MB)
             for each in servers:
                 each.down()
-            time.sleep(2)
+            time.sleep(2 / sources)
             for each in servers:
                 each.up()
 
         thread = threading.Thread(target=cut_and_mend)
         thread.start()
-        settings = replace(IN_PIECES, backoff=3.0, longest_pause=3.0, retries=2)
+        settings = replace(IN_PIECES, backoff=3.0 / sources, longest_pause=3.0 / sources, retries=2)
         [result] = sync(WHEEL.locked(*urls), settings=settings)
         thread.join()
         assert result.state == "downloaded"
