@@ -40,11 +40,15 @@ def store_errors(file: Path) -> Iterator[None]:
 
 
 def write_atomically(file: Path, data: bytes) -> None:
-    """Writes *data* so that *file* is seen whole or as it was, also by a reader at the same moment."""
+    """Writes *data* so that *file* is seen whole or as it was, by a reader at the same moment and after a power cut."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
+        with temporary.open("wb") as opened:
+            opened.write(data)
+            opened.flush()
+            os.fsync(opened.fileno())  # before the rename: a name may reach the disk long before its bytes
         temporary.replace(file)
+        sync_folder(file.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
