@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -111,10 +111,16 @@ def lock_open_file(descriptor: int, *, wait: bool = True) -> bool:
 
 
 def move_into(folder: Path, path: Path) -> Path:
-    """Moves whatever is at *path* (a link as a link) into a folder of the same disk; returns where it is now."""
+    """Moves whatever is at *path* (a link as a link) into a folder of the same disk, and dates it now.
+
+    Returns:
+        Where it is now.
+    """
     names = (path.name if number == 1 else f"{path.name}.{number}" for number in itertools.count(1))
     target = next(folder / name for name in names if not os.path.lexists(folder / name))
     path.rename(target)
+    with suppress(OSError, NotImplementedError):  # another user's, or a link where links have no dates of their own
+        os.utime(target, follow_symlinks=False)
     return target
 
 

@@ -160,9 +160,13 @@ class Roots:
         """Returns what running commands need."""
         return {digest for lease in self.leases() for digest in lease.digests}
 
+    def dead_leases(self) -> list[Path]:
+        """Returns what killed commands left; certain only within `guard`."""
+        return [file for file in _files(self._base / "leases") if not _is_held(file)]
+
     def remove_dead_leases(self) -> list[Path]:
         """Removes what killed commands left, and returns it; the caller holds `guard`."""
-        dead = [file for file in _files(self._base / "leases") if not _is_held(file)]
+        dead = self.dead_leases()
         for file in dead:
             with store_errors(file):
                 file.unlink(missing_ok=True)

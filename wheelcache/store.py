@@ -228,6 +228,15 @@ class Store:
         self._catalog().add(entries)
         self._known = None
 
+    def forget(self, digests: Iterable[Digest]) -> None:
+        """Takes blobs that are gone out of the catalog.
+
+        Raises:
+            StoreError: the catalog cannot be written.
+        """
+        self._catalog().remove(digests)
+        self._known = None
+
     def piece_checks(self, digest: Digest) -> Pieces | None:
         """Returns the checksums of a blob's pieces; None where none are known.
 

@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     "pin": "Keep wheels in the store, whoever needs them.",
     "unpin": "Take pins away.",
     "verify": "Read every blob in the store, and find or repair what is wrong.",
+    "prune": "Remove what nobody needs, the least recently used first.",
     "wheelhouse": "Hand out a folder with exactly the locked wheels.",
     "build": "Build the services one after another, without a download inside a build.",
 }

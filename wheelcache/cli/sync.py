@@ -107,8 +107,6 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) ->
         WheelcacheError: not all could be had; of several reasons the gravest.
     """
     began = time.monotonic()
-    if project.cache.max_size:
-        session.note("warning", "cache.max-size: not obeyed yet, nothing is pruned")
     _keep(session, project, locked)
     results = fetch_wheels(session, project, [wheel for each in locked for wheel in each.wheels])
     seconds = time.monotonic() - began
@@ -117,6 +115,10 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) ->
     failures = [result.failure for result in results if result.failure is not None]
     if failures:
         raise gravest(failures)
+    if project.cache.max_size:
+        from wheelcache.cli.prune import prune_after_sync  # noqa: PLC0415 - only where a size is given
+
+        prune_after_sync(session, project.cache.max_size)
 
 
 def fetch_wheels(session: Session, project: Project, wheels: Sequence[LockedWheel]) -> list[WheelResult]:

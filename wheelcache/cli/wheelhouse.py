@@ -42,6 +42,8 @@ def command(
     if services or not files:
         locked += standing_lockfiles(project, services, session, is_target_given=python is not None)
     _refuse_equal_names(locked)
+    needed = [wheel.digest for each in locked for wheel in each.wheels]
+    session.resources.enter_context(session.roots.lease(needed, command=session.command))  # until they are handed out
     written = write_wheelhouse(folder, {_name(each.path): each.wheels for each in locked}, session.store)
     size = sum({wheel.digest: wheel.size or 0 for each in locked for wheel in each.wheels}.values())
     count = len({wheel.digest for each in locked for wheel in each.wheels})
