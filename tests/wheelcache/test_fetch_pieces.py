@@ -249,6 +249,25 @@ class TestWithoutRanges:
         assert result.bytes_fetched <= most(WHEEL.size - MB, server, other)
 
 
+    def test_a_source_is_not_kept_waiting_for_a_host_that_went_away(self, sync, server, other):
+        urls = [each.put_wheel(WHEEL) for each in (server, other)]
+        server.script(PATH, then=Serve(rate=MB))
+        other.script(PATH, then=Serve(ranges=False, rate=FAST))
+        keep(sync, (0, PIECE))
+
+        def cut() -> None:
+            wait_until(lambda: sync.store.partial_bytes(WHEEL.digest) > MB)
+            server.down()
+
+        thread = threading.Thread(target=cut)
+        thread.start()
+        [result] = sync(WHEEL.locked(*urls), settings=replace(IN_PIECES, deadline=15.0))
+        thread.join()
+        assert result.error == ""
+        assert sync.holds(WHEEL)
+        assert result.bytes_fetched <= most(2 * WHEEL.size, server, other)
+
+
 class TestSpeed:
     def test_is_kept_so_that_the_next_run_begins_with_the_faster_host(self, sync, server, other):
         slow, fast = server.put_wheel(WHEEL), other.put_wheel(WHEEL)
