@@ -55,6 +55,7 @@ def check_catalog(file: Path) -> list[Finding]:
 def _problems(file: Path) -> Iterator[str]:
     uri = f"{file.absolute().as_uri()}?mode=rw"  # what a killed process began is rolled back, as by any other use
     with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as connection:
+        connection.execute("BEGIN")  # all that is read is of one moment, whoever writes meanwhile
         found = [str(row[0]) for row in connection.execute(f"PRAGMA integrity_check({_NAMED})")]
         yield from (" ".join(each.split()) for each in found if each != "ok")
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]

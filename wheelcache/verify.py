@@ -104,6 +104,7 @@ class _Verification:
         self._now = now
         self._report = Report()
         self._known: Mapping[Digest, Entry] = {}
+        self._checks: dict[Digest, Pieces] = {}
 
     def run(self, *, fast: bool, threads: int, sizes: Mapping[Digest, int], is_thorough: bool) -> Report:
         """Looks at everything."""
@@ -173,6 +174,7 @@ class _Verification:
         known = self._store.piece_checks(digest) if digest in self._known else None
         if known is None:
             return PIECE_BYTES
+        self._checks[digest] = known
         return known.piece_bytes if is_thorough else 0
 
     def _unread(self, digest: Digest, content: Unread, found: os.stat_result) -> None:
@@ -203,8 +205,8 @@ class _Verification:
                 self._add("catalog", catalog, expected, f"{entry.size:,} bytes", "put right by this run", digest=digest)
             piece = content.wanted.piece
             pieces = Pieces(piece_bytes=piece, crcs=content.crcs) if piece else None
-            before = self._store.piece_checks(digest) if entry is not None and pieces else None
-            if before is not None and before != pieces and entry is not None:
+            before = self._checks.get(digest)
+            if before and pieces and before != pieces and entry is not None:
                 expected = f"{entry.filename}: the checksums of its pieces"
                 self._add("catalog", catalog, expected, "others", "put right by this run", digest=digest)
             news.append((digest, content.found, pieces))
@@ -334,7 +336,7 @@ def held(store: Store, digest: Digest) -> Iterator[bool]:
         False where somebody writes to this digest, or the lock file is another user's: nothing of it may be touched.
     """
     lock_file = partial_files(store, digest)[2]
-    is_new = not lock_file.exists()
+    before = _inode(lock_file)
     try:
         lock = store.acquire(digest, timeout=0)
     except StoreError:
@@ -346,8 +348,15 @@ def held(store: Store, digest: Digest) -> Iterator[bool]:
         try:
             yield True
         finally:
-            if is_new:
+            if _inode(lock_file) != before:
                 lock_file.unlink(missing_ok=True)
+
+
+def _inode(file: Path) -> int | None:
+    try:
+        return file.lstat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _unreadable(error: OSError, part: Path, digest: Digest) -> Finding:
