@@ -42,7 +42,8 @@ from measure import amount, require_free, table
 from offers import WheelFile, write_lockfile
 from throttled import Server, make_wheels, offered
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from support.aftermath import Violation, blobs, kept_bytes, violations, wrong_marks
 
@@ -53,8 +54,8 @@ IMAGE: Final = 256 << 20
 RATE: Final = 60_000_000
 BOOT: Final = "/proc/sys/kernel/random/boot_id"
 OPTIONS: Final = ("defaults", "commit=1", "commit=1,noauto_da_alloc")
-"""How the disk is mounted: as ext4 does it by itself; with more of what no flush asked for; without its help for programs
-that rename what they did not flush. Never with data=writeback: there a file whose removal was cut off comes back with
+"""How the disk is mounted: as ext4 does it by itself; with more of what no flush asked for; without its help for those
+who rename what they did not flush. Never with data=writeback: there a file whose removal was cut off comes back with
 the bytes of whatever took its blocks meanwhile, and what is in a store that is pruned would be anybody's guess."""
 
 DEBRIS: Final = frozenset(f"verify: {kind}" for kind in ("journal", "partial", "lock", "temporary"))
