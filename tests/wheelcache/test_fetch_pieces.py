@@ -248,7 +248,6 @@ class TestWithoutRanges:
         assert sync.holds(WHEEL)
         assert result.bytes_fetched <= most(WHEEL.size - MB, server, other)
 
-
     def test_a_source_is_not_kept_waiting_for_a_host_that_went_away(self, sync, server, other):
         urls = [each.put_wheel(WHEEL) for each in (server, other)]
         server.script(PATH, then=Serve(rate=MB))
