@@ -12,7 +12,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from builders.chunks import Chunks
-from builders.enginevalues import DiskUsage, ImageConfig, Ran, disk_usage, image_config, split_reference
+from builders.enginevalues import (
+    DiskUsage,
+    EngineImage,
+    ImageConfig,
+    Ran,
+    disk_usage,
+    engine_image,
+    image_config,
+    split_reference,
+)
 from builders.errors import BuildError, EngineError
 from builders.failures import classify, plain
 from builders.pulling import follow_pull, keep_trying
@@ -142,6 +151,18 @@ class Engine:
         """Returns the bytes of the image *ref*, those of its base included; None when the engine does not have it."""
         config = self.image_config(ref)
         return None if config is None else config.size
+
+    def images(self, repository: str) -> list[EngineImage]:
+        """Returns the images of a repository, one for each tag, the oldest first."""
+        from docker.errors import ImageNotFound  # noqa: PLC0415
+
+        with _door(f"list the images of {repository}"):
+            try:
+                found = self._client.images.list(name=repository)
+            except ImageNotFound:  # one was removed while it was asked for all
+                found = self._client.images.list(name=repository)
+        tagged = [(image, ref) for image in found for ref in image.tags if ref.rpartition(":")[0] == repository]
+        return sorted((engine_image(ref, image.attrs) for image, ref in tagged), key=lambda each: each.created_at)
 
     def pull(self, ref: str, *, platform: str | None = None, silence: float = _SILENCE, retries: int = 3) -> str:
         """Pulls *ref* from its registry and returns its id; layers that are there already stay when it is tried again.

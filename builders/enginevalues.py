@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 
@@ -44,6 +45,23 @@ class Ran:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EngineImage:
+    """An image under one of its references.
+
+    Attributes:
+        ref: with its tag.
+        image_id: `sha256:…`.
+        size: bytes, those of its base included.
+        created_at: seconds since 1970; 0 where the image does not say.
+    """
+
+    ref: str
+    image_id: str
+    size: int
+    created_at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DiskUsage:
     """Bytes that the engine keeps on disk; layers that images share count once."""
 
@@ -67,6 +85,17 @@ def image_config(attrs: Mapping[str, Any]) -> ImageConfig:
         entrypoint=tuple(config.get("Entrypoint") or ()),
         labels=dict(config.get("Labels") or {}),
         onbuild=tuple(config.get("OnBuild") or ()),
+    )
+
+
+def engine_image(ref: str, attrs: Mapping[str, Any]) -> EngineImage:
+    """Reads what the engine's API says of an image (`GET /images/{name}/json`)."""
+    try:
+        created_at = datetime.fromisoformat(str(attrs.get("Created"))).timestamp()
+    except ValueError:  # empty, or a year that no date has
+        created_at = 0.0
+    return EngineImage(
+        ref=ref, image_id=str(attrs["Id"]), size=int(attrs.get("Size") or 0), created_at=max(created_at, 0.0)
     )
 
 

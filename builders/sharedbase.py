@@ -109,9 +109,8 @@ def ensure_shared_base(
             hint="its services need wheels of their own",
         )
     ordered = sorted(wheels, key=order_of_change)
-    content = [_RULES, config.image_id, interpreter, [[wheel.filename, wheel.digest] for wheel in ordered]]
-    key = hex_of(digest_of_json(content))[:32]
-    ref = f"{REPOSITORY}:{key}"
+    ref = shared_base_ref(config.image_id, ordered, interpreter=interpreter)
+    key = ref.rpartition(":")[2]
     found = engine.image_config(ref)
     if found is not None:
         return SharedBase(ref=ref, image_id=found.image_id, built=False, seconds=0.0, sent=0, size=found.size)
@@ -152,6 +151,13 @@ def ensure_shared_base(
     return SharedBase(
         ref=ref, image_id=made.image_id, built=True, seconds=outcome.seconds, sent=outcome.sent, size=made.size
     )
+
+
+def shared_base_ref(image_id: str, wheels: Sequence[LockedWheel], *, interpreter: str = "") -> str:
+    """Returns the reference of the shared base of a base image and heavy wheels; arguments as for its making."""
+    ordered = sorted(wheels, key=order_of_change)
+    content = [_RULES, image_id, interpreter, [[wheel.filename, wheel.digest] for wheel in ordered]]
+    return f"{REPOSITORY}:{hex_of(digest_of_json(content))[:32]}"
 
 
 def base_dockerfile(

@@ -63,9 +63,8 @@ def ensure_wheel_image(
     """
     wheels = sorted(wheels, key=lambda wheel: wheel.filename)
     lines = sorted(constraints)
-    content = [_FORM, [[wheel.filename, wheel.digest] for wheel in wheels], lines]
-    key = hex_of(digest_of_json(content))[:32]
-    ref = f"{REPOSITORY}:{key}"
+    ref = wheel_image_ref(wheels, constraints=lines)
+    key = ref.rpartition(":")[2]
     if engine.image_id(ref) is not None:
         return WheelImage(ref=ref)
     view = store.view(
@@ -94,6 +93,13 @@ def ensure_wheel_image(
             fault=outcome.failure.fault,
         )
     return WheelImage(ref=ref, sent=outcome.sent, seconds=outcome.seconds)
+
+
+def wheel_image_ref(wheels: Iterable[LockedWheel], *, constraints: Sequence[str]) -> str:
+    """Returns the reference of the image that holds *wheels*; arguments as for its making."""
+    ordered = sorted(wheels, key=lambda wheel: wheel.filename)
+    content = [_FORM, [[wheel.filename, wheel.digest] for wheel in ordered], sorted(constraints)]
+    return f"{REPOSITORY}:{hex_of(digest_of_json(content))[:32]}"
 
 
 def _below(path: str) -> PurePosixPath:

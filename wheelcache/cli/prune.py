@@ -72,6 +72,10 @@ def command(
 
     size = (session.project.cache.max_size or None) if max_size is None else max_size
     limits = Limits(max_size=size, older_than=older_than, is_all=is_all)
+    if images:
+        from wheelcache.cli.images import check_engine, prune_images  # noqa: PLC0415 - the builders
+
+        check_engine(session)
     needed = session.roots.needed()
     holdings = take_holdings(session.store, session.roots, now=time.time())
     if not is_all:
@@ -88,9 +92,7 @@ def command(
         session.note("warning", _shortfall(size, done.store_bytes, kept))
     session.checkpoint()
     if images:
-        from wheelcache.cli.images import prune_images  # noqa: PLC0415 - the builders
-
-        prune_images(session, limits, is_dry=dry_run)
+        prune_images(session, age=limits.age, is_all=is_all, is_dry=dry_run)
 
 
 def prune_after_sync(session: Session, max_size: int) -> None:
@@ -144,8 +146,7 @@ def _refuse_if_rootless(session: Session, holdings: Holdings) -> None:
     if holdings.of_kind("wheel", "partial") and not (roots.projects() or roots.pinned() or roots.leases()):
         raise UsageError(
             f"{session.cache_root}: no project, pin or running command is known, so everything would count as unneeded",
-            hint="run wheelcache sync in each project that uses this store, or pin what is to stay; "
-            "--all removes all that nobody is known to need",
+            hint="run wheelcache sync in each project that uses this store, or pin wheels; --all removes all there is",
         )
 
 
