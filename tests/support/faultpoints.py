@@ -2,24 +2,29 @@
 
 A scenario is a function of a folder and of `Said`. It runs in a process of its own in which the calls of Python that
 change files are counted: those of `os`, of opened files, and of SQLite's connections. At the chosen one the process is
-killed (SIGKILL) before it, or in the middle of a write; or there is no room from then on. `each_fault` tries all.
+killed (SIGKILL) before it, or in the middle of a write; or there is no room from then on. `Nursery.each_fault` tries
+all of them.
 """
 
 from __future__ import annotations
 
+import base64
 import errno
 import io
-import multiprocessing
+import itertools
 import os
+import pickle
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn, Self
 
 FaultKind = Literal["killed", "torn", "full", "full for a moment"]
 """Killed before a call, or in the middle of a write; no room from a call on, or for that call alone."""
@@ -29,7 +34,9 @@ _BY_DESCRIPTOR = ("pwrite", "write", "ftruncate", "fsync", "fdatasync")
 _GROWING = frozenset({"open", "mkdir", "write", "pwrite", "fsync", "fdatasync", "link", "sqlite"})
 """What needs room; disks that promise room late say only at a flush that there is none."""
 
-_LONGEST = 30.0
+_LONGEST = 30
+_SERVE = "from support.faultpoints import serve; serve()"
+_TESTS = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,55 +72,77 @@ class Said:
 Scenario = Callable[[Path, Said], None]
 
 
-def each_fault(
-    scenario: Scenario, prepare: Callable[[int], Path], kind: FaultKind, *, first: int = 1, step: int = 1
-) -> Iterator[tuple[Ended, Path]]:
-    """Runs *scenario* once for each call that it makes, with the fault at that call; the last run has no fault.
+class Nursery:
+    """Runs scenarios, each in a fork of one process that has imported all they need; a context that ends it."""
 
-    Args:
-        scenario: a function at the top of a module (it may be wrapped in `functools.partial`).
-        prepare: makes the folder for the run of that number.
-        kind: of the fault.
-        first: the first call to fail.
-        step: how many calls to go on each time.
+    def __init__(self) -> None:
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in (str(_TESTS), *sys.path) if path)}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process = subprocess.Popen([sys.executable, "-c", _SERVE], env=environ, text=True, **pipes)
 
-    Yields:
-        How it ended, and the folder.
-    """
-    at = first
-    while True:
-        root = prepare(at)
-        ended = run(scenario, root, kind, at)
-        yield ended, root
-        if not ended.reached:
-            return
-        at += step
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def each_fault(
+        self, scenario: Scenario, prepare: Callable[[int], Path], kind: FaultKind, *, first: int = 1, step: int = 1
+    ) -> Iterator[tuple[Ended, Path]]:
+        """Runs *scenario* once for each call that it makes, the fault at that call; the last run has no fault.
+
+        Args:
+            scenario: a function at the top of a module below `support`, maybe wrapped in `functools.partial`.
+            prepare: returns the folder for the run of that number; what is beside it is not counted.
+            kind: of the fault.
+            first: the first call to fail.
+            step: how many calls to go on each time.
+
+        Yields:
+            How it ended, and the folder.
+        """
+        for at in itertools.count(first, step):
+            root = prepare(at)
+            ended = self.run(scenario, root, kind, at)
+            yield ended, root
+            if not ended.reached:
+                return
+
+    def run(self, scenario: Scenario, root: Path, kind: FaultKind, at: int) -> Ended:
+        """Runs *scenario* on the folder *root*, with a fault at the call number *at*, counted from 1."""
+        told = root.with_name(f"{root.name}.said")
+        told.unlink(missing_ok=True)
+        job = base64.b64encode(pickle.dumps((scenario, root, kind, at, told)))
+        if self._process.stdin is None or self._process.stdout is None:
+            raise TypeError
+        self._process.stdin.write(f"{job.decode()}\n")
+        self._process.stdin.flush()
+        code = int(self._process.stdout.readline())
+        lines = told.read_text().split("\n") if told.exists() else []
+        said = tuple(line[1:] for line in lines if line.startswith(">"))
+        error = "\n".join(line[1:] for line in lines if line.startswith("!"))
+        reached = "".join(line[1:] for line in lines if line.startswith("@"))
+        return Ended(at=at, reached=reached, code=code, said=said, error=error)
 
 
-def run(scenario: Scenario, root: Path, kind: FaultKind, at: int) -> Ended:
-    """Runs *scenario* on the folder *root*, with a fault at the call number *at*, counted from 1."""
-    told = root.with_name(f"{root.name}.said")
-    told.unlink(missing_ok=True)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["support.syncs", "support.program", "wheelcache.catalog", "wheelcache.download"])
-    process = context.Process(target=_main, args=(scenario, root, kind, at, told))
-    process.start()
-    process.join(_LONGEST)
-    if process.is_alive():
-        process.kill()
-        process.join()
-        msg = f"call {at}: did not end within {_LONGEST} s"
-        raise AssertionError(msg)
-    code = process.exitcode or 0
-    process.close()
-    lines = told.read_text().split("\n") if told.exists() else []
-    said = tuple(line[1:] for line in lines if line.startswith(">"))
-    error = "\n".join(line[1:] for line in lines if line.startswith("!"))
-    reached = "".join(line[1:] for line in lines if line.startswith("@"))
-    return Ended(at=at, reached=reached, code=code, said=said, error=error)
+def serve() -> None:
+    """Runs a scenario for each line on stdin, and answers with its exit code."""
+    import support.scenarios  # noqa: F401, PLC0415 - here once, instead of in each fork
+    import wheelcache.catalog  # noqa: PLC0415
+    import wheelcache.dispatch  # noqa: PLC0415
+    import wheelcache.transport  # noqa: F401, PLC0415
+
+    for line in sys.stdin:
+        job = pickle.loads(base64.b64decode(line))
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(_LONGEST)
+            _run(*job)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201 - the answer
 
 
-def _main(scenario: Scenario, root: Path, kind: FaultKind, at: int, told: Path) -> None:
+def _run(scenario: Scenario, root: Path, kind: FaultKind, at: int, told: Path) -> NoReturn:
     said = Said(told)
     _Points(root, kind, at, said).install()
     try:
