@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS sources (
     host TEXT PRIMARY KEY,
     rate REAL NOT NULL,
     per_connection REAL NOT NULL,
-    connections INTEGER NOT NULL,
+    lies INTEGER NOT NULL,
     faults INTEGER NOT NULL,
     seen_at REAL NOT NULL
 ) WITHOUT ROWID
@@ -60,13 +60,13 @@ _ADD: Final = "INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_PIECES: Final = "REPLACE INTO pieces VALUES (?, ?, ?)"
 _PIECES: Final = "SELECT piece_bytes, crcs, size FROM pieces JOIN blobs USING (digest) WHERE digest = ?"
 _PUT_HOST: Final = "REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?)"
-_HOSTS: Final = "SELECT host, rate, per_connection, connections, faults, seen_at FROM sources"
+_HOSTS: Final = "SELECT host, rate, per_connection, lies, faults, seen_at FROM sources"
 
 _HOST: Final = re.compile(r"[\w.:%\[\]-]{1,300}")
 _HIGHEST_RATE: Final = 1e13
 _HIGHEST_COUNT: Final = 1_000_000
 _LATEST: Final = 1e11
-"""Bytes per second, connections or faults, seconds since 1970: beyond these a row is no record of ours."""
+"""Bytes per second, lies or faults, seconds since 1970: beyond these a row is no record of ours."""
 
 _BUSY_SECONDS: Final = 30.0
 
@@ -113,7 +113,7 @@ class HostRecord:
         host: and port, as `host_of` gives them; never with credentials.
         rate: bytes per second, of all its connections together.
         per_connection: bytes per second of one.
-        connections: at which that was.
+        lies: wheels of which it gave wrong bytes, since it last gave a right one.
         faults: failures in a row at the end of the last run.
         seen_at: seconds since 1970.
     """
@@ -121,7 +121,7 @@ class HostRecord:
     host: str
     rate: float
     per_connection: float
-    connections: int
+    lies: int
     faults: int
     seen_at: float
 
@@ -263,14 +263,14 @@ def _host_record(row: tuple[object, ...]) -> HostRecord | None:
             str(host),
             int(rate) | float(rate),
             int(per_connection) | float(per_connection),
-            int(connections),
+            int(lies),
             int(faults),
             int(seen_at) | float(seen_at),
         ) if (
             _HOST.fullmatch(host)
             and 0 <= rate <= _HIGHEST_RATE
             and 0 <= per_connection <= _HIGHEST_RATE
-            and 0 <= connections <= _HIGHEST_COUNT
+            and 0 <= lies <= _HIGHEST_COUNT
             and 0 <= faults <= _HIGHEST_COUNT
             and 0 <= seen_at <= _LATEST
         ):
@@ -278,7 +278,7 @@ def _host_record(row: tuple[object, ...]) -> HostRecord | None:
                 host=host,
                 rate=float(rate),
                 per_connection=float(per_connection),
-                connections=connections,
+                lies=lies,
                 faults=faults,
                 seen_at=float(seen_at),
             )

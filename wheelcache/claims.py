@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _RATED_SECONDS: Final = 0.5
 """A connection that is younger has no rate yet."""
 
+_MUTE_SECONDS: Final = 5.0
+"""A connection that has not brought a byte by then may lose its part to another source."""
+
 _REPORT_SECONDS: Final = 0.1
 """How often a connection says what it received."""
 
@@ -69,6 +72,10 @@ class Claim:
         """Returns the bytes per second so far; 0 as long as it is too early to say."""
         age = now - self.began
         return self.received / age if age >= _RATED_SECONDS else 0.0
+
+    def is_mute(self, now: float) -> bool:
+        """True when it has brought nothing for longer than a server takes that means to answer."""
+        return not self.received and now - self.began >= _MUTE_SECONDS
 
     def shorten(self, end: int) -> int:
         """Lets the part end at *end*, or where it is by now; returns which: from there on another may write."""

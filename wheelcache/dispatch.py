@@ -23,8 +23,6 @@ _BUSY_SECONDS: Final = 0.3
 _LOOK_SECONDS: Final = 0.1
 """How often a thread without work looks for some."""
 
-_STATUS_SECONDS: Final = 1.0
-
 
 Work = Callable[[], None]
 
@@ -66,11 +64,15 @@ class Dispatcher:
         for thread in threads:
             thread.start()
         _join(threads, self._shared)
-        begun = [download for download in self._left if download.is_open]
+        with self._guard:
+            begun = [download for download in self._left if download.is_open]
+            for download in begun:
+                download.abandon()
         for download in begun:
             download.close()
-        if self._defects:
-            raise self._defects[0]
+        defects = [*self._defects, *filter(None, [self._shared.watch.defect])]
+        if defects:
+            raise defects[0]
         with self._guard:
             results = {download: self._unfinished(download) for download in self._left} | self._results
         for download in begun:
@@ -157,6 +159,7 @@ class Dispatcher:
                 return
             download.open(lock)
             if store.has(wheel):
+                download.tell_present(store.size(wheel.digest) or 0)
                 self._finish(download, WheelResult(wheel=wheel, state="cached"))
                 return
             with self._guard:
@@ -223,7 +226,7 @@ class Dispatcher:
                 self._engaged.discard(download)
                 self._guard.notify_all()
                 return
-            download.name_liars()
+            download.settle()
         state: WheelState = "resumed" if download.was_resumed else "downloaded"
         wheel = replace(download.wheel, size=download.opened().size)
         result = WheelResult(wheel=wheel, state=state, bytes_fetched=download.fetched, source=download.source)
@@ -257,6 +260,8 @@ class Dispatcher:
         self._finish(download, result)
 
     def _finish(self, download: Download, result: WheelResult) -> None:
+        with self._guard:
+            download.abandon()
         download.close()
         with self._guard:
             self._results[download] = result

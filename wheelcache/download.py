@@ -71,9 +71,10 @@ class Download:
         wheel: which.
         shared: with what.
         size: the wheel's size as far as known; the lockfile's word alone is trusted.
+        planned: bytes that were said to be there already; what is found to be there is told as progress from them on.
     """
 
-    def __init__(self, wheel: LockedWheel, shared: Shared, *, size: int | None) -> None:
+    def __init__(self, wheel: LockedWheel, shared: Shared, *, size: int | None, planned: int = 0) -> None:
         self.wheel = wheel
         self.size = size or 0
         """In bytes, for ranking; 0 where unknown."""
@@ -83,6 +84,7 @@ class Download:
         """Where the last bytes came from, without credentials; empty when none had to come."""
         self._shared = shared
         self._hint = size
+        self._planned = planned
         self._fetched = 0
         self._resources = ExitStack()
         self._partial: Partial | None = None
@@ -180,7 +182,13 @@ class Download:
         for claim in self.claims:
             point = None
             if not claim.source.from_zero:
-                point = split_point(claim.span(), piece=partial.piece, rate=claim.rate(now), other_rate=expected)
+                point = split_point(
+                    claim.span(),
+                    piece=partial.piece,
+                    rate=claim.rate(now),
+                    other_rate=expected,
+                    is_mute=claim.is_mute(now) and source.url != claim.source.url,
+                )
             if point is not None and claim.end is not None:
                 left = (claim.end - claim.position) / max(claim.rate(now), 1.0)
                 if best is None or left > best[0]:
@@ -243,17 +251,25 @@ class Download:
         if is_stuck and self._roster.from_zero():
             self._restart(partial)  # who has no ranges cannot be asked for pieces, only for the whole
 
-    def name_liars(self) -> None:
-        """Rests whoever gave bytes that others' had to take the place of; the wheel is right now."""
+    def settle(self) -> None:
+        """Rests whoever gave bytes that others' had to take the place of, and trusts the others; the wheel is right."""
         if self._audit is not None:
             fault = SourceFault(Fault.DIGEST, "gave bytes that are not the wheel's; other sources' took their place")
             for url in self._audit.liars():
                 self._name_liar(url, fault)
+        for source in self._roster.sources:
+            if not source.is_dead and any(source.url in givers for givers in self._givers):
+                self._shared.hosts.vouched(source.host)
 
     def _name_liar(self, url: str, fault: SourceFault) -> None:
         source = self._roster.find(url)
         if source is not None and not source.is_dead:
             self._note_fault(source, fault, progressed=False, now=self._shared.watch.clock())
+
+    def abandon(self) -> None:
+        """Lets no connection write any more: the partial is about to be closed."""
+        for claim in self.claims:
+            claim.revoke()
 
     # The work.
 
@@ -271,6 +287,7 @@ class Download:
             partial.assume(self._hint)
         self._partial = partial
         self._givers = [{EARLIER} if count else set() for count in partial.counts()]
+        self.tell_present(partial.present)
         sources = self._roster.sources
         self._shared.emit(
             WheelStarted(
@@ -284,6 +301,11 @@ class Download:
     def close(self) -> None:
         """Lets go of the partial and of the digest's lock."""
         self._resources.close()
+
+    def tell_present(self, count: int) -> None:
+        """Says as progress how far what is there differs from what was said to be."""
+        if count != self._planned:
+            self._shared.emit(WheelProgress(filename=self.wheel.filename, received=count - self._planned))
 
     def look_up(self, mirror: Source) -> list[Source]:
         """Asks a mirror, or an index, where it has the wheel.
@@ -367,7 +389,8 @@ class Download:
         if self._audit is not None and partial is not None:
             is_wrong = True
             lines += [f"  {url}: what it and others gave has another digest" for url in self._roster.silent()]
-            self._restart(partial)
+            if not self._roster.has_passing_faults():
+                self._restart(partial)
         kept = f"; {partial.present} bytes are kept for the next run" if partial is not None and partial.present else ""
         message = "\n".join([f"{name}: every source failed{kept}", *lines])
         hint = hints[0] if hints else "check the network, or name another mirror, then run the same command again"

@@ -63,7 +63,7 @@ def public_url(url: str) -> str:
 
 def host_of(url: str) -> str:
     """Returns the host and port of *url*, empty for a file."""
-    return _split(url).netloc.rpartition("@")[2].lower()
+    return _split(without_userinfo(url)).netloc.lower()
 
 
 def _split(url: str) -> SplitResult:

@@ -16,7 +16,7 @@ from wheelcache.events import Sink, TransferFinished, TransferPlanned, TransferS
 from wheelcache.index import Mirror, wheel_sizes
 from wheelcache.lock import LockedWheel
 from wheelcache.outcome import WheelResult
-from wheelcache.pace import FetchSettings, Throttle, Watch
+from wheelcache.pace import FetchSettings, Observed, Throttle, Watch
 from wheelcache.rates import Sample
 from wheelcache.store import Store
 
@@ -146,8 +146,11 @@ class _Sync:
         from wheelcache.hosts import Hosts  # noqa: PLC0415 - not needed when all is present
 
         self._clock = time.monotonic
-        self._hosts = Hosts(settings.per_host, records=store.host_records(), now=time.time())
+        self._hosts = Hosts(
+            settings.per_host, records=store.host_records(), now=time.time(), learns_speed=not settings.limit_rate
+        )
         self._recent: deque[Sample] = deque()
+        self._present: dict[Digest, int] = {}
         self._received = 0
         self._told = 0.0
 
@@ -175,7 +178,10 @@ class _Sync:
             throttle = Throttle(settings.limit_rate, clock=watch.clock)
             carrier = Carrier(transport=self._transport, watch=watch, throttle=throttle, now=time.time)
             wheels = sorted(self._missing, key=lambda wheel: sizes.get(wheel.digest, 0), reverse=True)
-            downloads = [Download(wheel, shared, size=sizes.get(wheel.digest)) for wheel in wheels]
+            downloads = [
+                Download(wheel, shared, size=sizes.get(wheel.digest), planned=self._present[wheel.digest])
+                for wheel in wheels
+            ]
             try:
                 return Dispatcher(shared, carrier, downloads, guard=self._guard).run()
             finally:
@@ -191,9 +197,11 @@ class _Sync:
                 self._missing,
                 transport=self._transport(),
                 attempts=1,
+                parallel=min(self._settings.connections, self._settings.per_host),
                 give_up=lambda: watch.halted.is_set() or watch.clock() > ends,
             )
         present = {wheel.digest: self._store.partial_bytes(wheel.digest) for wheel in self._missing}
+        self._present = present
         needed = sum(max(size - present[digest], 0) for digest, size in sizes.items())
         free = self._store.free_bytes()
         if needed and needed + self._settings.reserve > free:
@@ -207,13 +215,13 @@ class _Sync:
         self._emit(TransferPlanned(wheels=len(self._missing), size=sum(sizes.values()), present=sum(present.values())))
         return sizes
 
-    def _observe(self, received: Mapping[str, tuple[int, int]], seconds: float) -> None:
+    def _observe(self, observed: Mapping[str, Observed], seconds: float) -> None:
         """Lets the hosts learn from what came in, and says about once a second how the sync does."""
         now = self._clock()
         with self._guard:
-            self._hosts.observe(received, seconds=seconds, now=now)
+            self._hosts.observe(observed, seconds=seconds, now=now)
             connections = {host: state.active for host, state in self._hosts.states().items() if state.active}
-        self._received += sum(count for _, count in received.values())
+        self._received += sum(what.received for what in observed.values())
         self._recent.append(Sample(time=now, received=self._received))
         while len(self._recent) > 1 and self._recent[1].time <= now - _RATE_SECONDS:
             self._recent.popleft()
@@ -225,8 +233,9 @@ class _Sync:
 
     def _pause(self, failures: int) -> float:
         """Returns the seconds to wait after so many failures in a row: twice as many each time, with jitter."""
-        from tenacity import RetryCallState, Retrying, wait_random_exponential  # noqa: PLC0415 - 40 ms
+        from tenacity import RetryCallState, Retrying, wait_exponential, wait_random  # noqa: PLC0415 - 40 ms
 
+        first, longest = self._settings.backoff, self._settings.longest_pause
         state = RetryCallState(Retrying(), None, (), {})
         state.attempt_number = max(failures, 1)
-        return wait_random_exponential(multiplier=self._settings.backoff, max=self._settings.longest_pause)(state)
+        return (wait_exponential(multiplier=first, max=longest) + wait_random(0, first))(state)

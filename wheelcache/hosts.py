@@ -8,7 +8,8 @@ from typing import Final
 
 from wheelcache.catalog import HostRecord
 from wheelcache.faults import Fault, SourceFault
-from wheelcache.rates import LEVEL_SECONDS, Ramp, after_level, after_setback
+from wheelcache.pace import Observed
+from wheelcache.rates import Ramp, after_level, after_setback, is_judged
 from wheelcache.sources import OPEN_AFTER, HostState
 
 HOST_FAULTS: Final = frozenset(
@@ -25,8 +26,12 @@ _KEPT_SECONDS: Final = 7 * 86_400.0
 _RECENT_SECONDS: Final = 3600.0
 """How long an earlier run's failures count."""
 
+_SAMPLE_SECONDS: Final = 1.0
+_FIRST_SAMPLE_SECONDS: Final = 0.3
+"""How much is taken in at a time; of a host of unknown speed sooner."""
+
 _SMOOTHING: Final = 0.3
-"""The weight of the newest second in a speed."""
+"""The weight of the newest sample in a speed."""
 
 
 @dataclass(slots=True)
@@ -37,6 +42,15 @@ class _Level:
     received: int = 0
 
 
+@dataclass(slots=True)
+class _Sample:
+    """What came of a host since its speed was last taken in."""
+
+    received: int = 0
+    connection_seconds: float = 0.0
+    seconds: float = 0.0
+
+
 class Hosts:
     """The hosts of one sync; the caller makes sure that one thread at a time uses it.
 
@@ -44,10 +58,16 @@ class Hosts:
         per_host: connections at most, per host.
         records: of earlier runs, by host.
         now: seconds since 1970.
+        learns_speed: False where it is we who set it.
     """
 
-    def __init__(self, per_host: int, *, records: Mapping[str, HostRecord], now: float) -> None:
+    def __init__(
+        self, per_host: int, *, records: Mapping[str, HostRecord], now: float, learns_speed: bool = True
+    ) -> None:
         self._per_host = per_host
+        self._learns_speed = learns_speed
+        self._met: set[str] = set()
+        self._samples: dict[str, _Sample] = {}
         self._states: dict[str, HostState] = {}
         self._ramps: dict[str, Ramp] = {}
         self._levels: dict[str, _Level] = {}
@@ -59,6 +79,7 @@ class Hosts:
                     rate=record.per_connection,
                     limit=self._first_limit(),
                     faults=min(record.faults, OPEN_AFTER - 1) if is_recent else 0,
+                    lies=record.lies,
                 )
                 self._totals[host] = record.rate
 
@@ -75,6 +96,7 @@ class Hosts:
     def begin(self, host: str) -> None:
         """Notes that a connection to *host* is in use."""
         state = self.state(host)
+        self._met.add(host)
         self._states[host] = replace(state, active=state.active + 1)
 
     def end(self, host: str) -> None:
@@ -86,48 +108,74 @@ class Hosts:
         """Notes that bytes came: the breaker closes."""
         self._states[host] = replace(self.state(host), faults=0, rests_until=0.0, worked_at=now, last=None)
 
-    def failed(self, host: str, fault: SourceFault, *, now: float, pause: Callable[[int], float]) -> None:
+    def vouched(self, host: str) -> None:
+        """Notes that a right wheel came of it: what it did before is forgiven."""
+        self._states[host] = replace(self.state(host), lies=0)
+
+    def failed(
+        self, host: str, fault: SourceFault, *, now: float, progressed: bool, pause: Callable[[int], float]
+    ) -> None:
         """Notes a failure that may concern other wheels too.
 
         Args:
             host: which.
             fault: what came of it.
             now: seconds on the clock that rests are of.
+            progressed: a good many bytes came before it: the host works, though perhaps not with so many connections.
             pause: the seconds to leave it alone after so many failures in a row.
         """
         state = self.state(host)
         if not host:
             return
-        if fault.fault in _SETBACKS:
-            ramp = after_setback(self._ramps.get(host, Ramp(limit=self._first_limit())), now=now)
-            self._ramps[host] = ramp
+        ramp = self._ramps.get(host, Ramp(limit=self._first_limit()))
+        if fault.fault in _SETBACKS and (now >= ramp.calm_until or fault.fault is Fault.BUSY):
+            ramp = self._ramps[host] = after_setback(ramp, now=now)
             self._levels.pop(host, None)
             state = replace(state, limit=ramp.limit)
-        if fault.fault in HOST_FAULTS:
+        if fault.fault is Fault.DIGEST:
+            state = replace(state, lies=state.lies + 1)
+        if fault.retry_after:
+            state = replace(state, asked_until=max(state.asked_until, now + fault.retry_after))
+        if fault.fault in HOST_FAULTS and not progressed:
             faults = state.faults + 1
-            rest = fault.retry_after or (pause(faults - OPEN_AFTER + 1) if faults >= OPEN_AFTER else 0.0)
+            rest = pause(faults - OPEN_AFTER + 1) if faults >= OPEN_AFTER else 0.0
             state = replace(state, faults=faults, rests_until=max(state.rests_until, now + rest), last=fault)
         self._states[host] = state
 
-    def observe(self, received: Mapping[str, tuple[int, int]], *, seconds: float, now: float) -> None:
+    def observe(self, observed: Mapping[str, Observed], *, seconds: float, now: float) -> None:
         """Learns speeds, and lets hosts have more connections where those brought more.
 
         Args:
-            received: by host, the connections that bring bytes and how many bytes came since the last call.
+            observed: what came of each host since the last call.
             seconds: since the last call.
             now: seconds on the clock that rests are of.
         """
-        for host in [host for host in self._levels if host not in received]:
+        for host in [host for host in self._levels if host not in observed]:
             del self._levels[host]
-        for host, (connections, count) in received.items():
-            if not host or not connections or not count or seconds <= 0:
+        for host, what in observed.items():
+            if not host or seconds <= 0:
                 continue
-            self.worked(host, now=now)
-            weight = min(_SMOOTHING * seconds, 1.0) if self.state(host).rate else 1.0
-            per_connection = _mean(self.state(host).rate, count / seconds / connections, weight)
-            self._totals[host] = _mean(self._totals.get(host, 0.0), count / seconds, weight)
-            self._states[host] = replace(self.state(host), rate=per_connection)
-            self._climb(host, connections, count, seconds=seconds, now=now)
+            if what.is_working:
+                self.worked(host, now=now)
+            if self._learns_speed:
+                self._learn_speed(host, what, seconds)
+            self._climb(host, what, seconds=seconds, now=now)
+
+    def _learn_speed(self, host: str, what: Observed, seconds: float) -> None:
+        """Takes in a second's worth of bytes at a time: reads are long where lines are slow."""
+        sample = self._samples.setdefault(host, _Sample())
+        sample.received += what.received
+        sample.connection_seconds += what.connection_seconds
+        sample.seconds += seconds
+        is_enough = sample.seconds >= (_SAMPLE_SECONDS if self.state(host).rate else _FIRST_SAMPLE_SECONDS)
+        if not sample.received or not is_enough or not sample.connection_seconds:
+            return
+        del self._samples[host]
+        state = self.state(host)
+        weight = _SMOOTHING if state.rate else 1.0
+        per_connection = sample.received / sample.connection_seconds
+        self._totals[host] = _mean(self._totals.get(host, 0.0), sample.received / sample.seconds, weight)
+        self._states[host] = replace(state, rate=_mean(state.rate, per_connection, weight))
 
     def records(self, *, now: float) -> list[HostRecord]:
         """Returns what is worth knowing in the next run.
@@ -135,30 +183,33 @@ class Hosts:
         Args:
             now: seconds since 1970.
         """
+        for host, sample in self._samples.items():
+            if not self.state(host).rate and sample.connection_seconds:  # too short for a second's worth
+                self._states[host] = replace(self.state(host), rate=sample.received / sample.connection_seconds)
+                self._totals[host] = sample.received / sample.seconds
         return [
             HostRecord(
                 host=host,
                 rate=self._totals.get(host, 0.0),
                 per_connection=state.rate,
-                connections=self._ramps.get(host, Ramp()).limit,
+                lies=state.lies,
                 faults=state.faults,
                 seen_at=now,
             )
             for host, state in self._states.items()
-            if host and (state.worked_at is not None or state.faults)
+            if host in self._met and host and (state.worked_at is not None or state.faults or state.lies)
         ]
 
-    def _climb(self, host: str, connections: int, count: int, *, seconds: float, now: float) -> None:
+    def _climb(self, host: str, what: Observed, *, seconds: float, now: float) -> None:
         ramp = self._ramps.setdefault(host, Ramp(limit=self._first_limit()))
-        if connections < ramp.limit:
+        if what.delivering < ramp.limit:
             self._levels.pop(host, None)
             return
         level = self._levels.setdefault(host, _Level(since=now - seconds))
-        level.received += count
-        if now - level.since < LEVEL_SECONDS:
+        level.received += what.received
+        if not is_judged(now - level.since, level.received, connections=what.delivering):
             return
-        rate = level.received / (now - level.since)
-        ramp = after_level(ramp, rate=rate, now=now, most=self._per_host)
+        ramp = after_level(ramp, rate=level.received / (now - level.since), now=now, most=self._per_host)
         del self._levels[host]
         self._ramps[host] = ramp
         self._states[host] = replace(self.state(host), limit=ramp.limit)

@@ -100,6 +100,7 @@ def wheel_sizes(
     *,
     transport: Transport,
     attempts: int = _ATTEMPTS,
+    parallel: int = _PARALLEL,
     give_up: Callable[[], bool] = lambda: False,
 ) -> dict[Digest, int]:
     """Returns the wheels' sizes in bytes: those known already, others as their servers tell by HEAD, several at once.
@@ -108,6 +109,7 @@ def wheel_sizes(
         wheels: any.
         transport: for those whose size is not known.
         attempts: per URL. A wheel whose servers do not say is left out.
+        parallel: requests at once.
         give_up: asked every moment; once true, what is known by then is returned.
     """
     sizes = {wheel.digest: wheel.size for wheel in wheels if wheel.size is not None}
@@ -124,7 +126,7 @@ def wheel_sizes(
             if size is not None:
                 found[wheel.digest] = size
 
-    threads = [Thread(target=ask, daemon=True) for _ in range(min(_PARALLEL, len(unknown)))]
+    threads = [Thread(target=ask, daemon=True) for _ in range(min(parallel, len(unknown)))]
     for thread in threads:
         thread.start()
     while (alive := [thread for thread in threads if thread.is_alive()]) and not give_up():

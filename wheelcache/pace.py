@@ -63,6 +63,23 @@ class FetchSettings:
         return min(self.min_rate, self.limit_rate / self.connections / 4)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observed:
+    """What came of one host in a moment.
+
+    Attributes:
+        received: bytes.
+        connection_seconds: how long its connections took for them, added up.
+        delivering: connections that bring a good many bytes and are not at their end.
+        is_working: one of those brought some just now.
+    """
+
+    received: int = 0
+    connection_seconds: float = 0.0
+    delivering: int = 0
+    is_working: bool = False
+
+
 class Halted(Exception):  # noqa: N818 - somebody asked for it
     """The sync is to end now: it was interrupted, or its time is up."""
 
@@ -77,6 +94,8 @@ class Reading:
         self.received = 0
         self.observed = 0
         """Bytes that the watch has seen of it."""
+        self.observed_at = 0.0
+        """When that was."""
         self.samples: deque[Sample] = deque()
 
     def read(self, size: int) -> bytes:
@@ -112,8 +131,7 @@ class Watch:
     Args:
         stop: set from outside, by a signal's handler for one.
         settings: the limits.
-        observe: told every moment, per host, how many connections bring bytes and how many bytes came since the last
-            time; and how many seconds ago that was.
+        observe: told every moment what came of each host since the last time, and how many seconds ago that was.
         clock: seconds, monotonic.
     """
 
@@ -122,7 +140,7 @@ class Watch:
         *,
         stop: threading.Event,
         settings: FetchSettings,
-        observe: Callable[[Mapping[str, tuple[int, int]], float], None],
+        observe: Callable[[Mapping[str, Observed], float], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.halted = threading.Event()
@@ -137,6 +155,9 @@ class Watch:
         self._ends = clock() + settings.deadline if settings.deadline else None
         self._guard = threading.Lock()
         self._readings: set[Reading] = set()
+        self._ended: dict[str, Observed] = {}
+        self.defect: BaseException | None = None
+        """What went wrong in looking on; the sync was halted by it."""
         self._partials: set[Partial] = set()
         self._over = threading.Event()
         self._threads = [
@@ -192,6 +213,7 @@ class Watch:
     def reading(self, answer: Answer, host: str) -> Iterator[Reading]:
         """Watches an answer's body for as long as the context lasts."""
         reading = Reading(answer, host)
+        reading.observed_at = self.clock()
         with self._guard:
             self._readings.add(reading)
         try:
@@ -200,6 +222,7 @@ class Watch:
         finally:
             with self._guard:
                 self._readings.discard(reading)
+                _observe(reading, self._ended, now=self.clock(), is_over=True)
 
     @contextmanager
     def flushing(self, partial: Partial) -> Iterator[None]:
@@ -213,6 +236,13 @@ class Watch:
                 self._partials.discard(partial)
 
     def _look_on(self) -> None:
+        try:
+            self._keep_looking()
+        except BaseException as defect:  # noqa: BLE001 - raised again by whoever runs the sync
+            self.defect = defect
+            self.halt("given up")
+
+    def _keep_looking(self) -> None:
         looked = self.clock()
         while not self._over.wait(_TICK_SECONDS):
             if self._stop.is_set():
@@ -226,7 +256,11 @@ class Watch:
                 for reading in readings:
                     self._sample(reading)
                 now = self.clock()
-                self._observe(_received(readings), now - looked)
+                with self._guard:
+                    observed, self._ended = self._ended, {}
+                    for reading in self._readings:
+                        _observe(reading, observed, now=now)
+                self._observe(observed, now - looked)
                 looked = now
 
     def _sample(self, reading: Reading) -> None:
@@ -256,14 +290,17 @@ class Watch:
                     continue  # the mark stays where it is; the worker meets the same disk and reports it
 
 
-def _received(readings: list[Reading]) -> dict[str, tuple[int, int]]:
-    """Returns, per host, the readings that bring bytes and how many came since the last call."""
-    received: dict[str, tuple[int, int]] = {}
-    for reading in readings:
-        count, reading.observed = reading.received - reading.observed, reading.received
-        connections, total = received.get(reading.host, (0, 0))
-        received[reading.host] = (connections + is_progress(reading.received), total + count)
-    return received
+def _observe(reading: Reading, observed: dict[str, Observed], *, now: float, is_over: bool = False) -> None:
+    """Adds what came of a reading since it was last looked at."""
+    known = observed.get(reading.host, Observed())
+    count, reading.observed = reading.received - reading.observed, reading.received
+    seconds, reading.observed_at = now - reading.observed_at, now
+    observed[reading.host] = Observed(
+        received=known.received + count,
+        connection_seconds=known.connection_seconds + seconds,
+        delivering=known.delivering + (is_progress(reading.received) and not is_over),
+        is_working=known.is_working or (count > 0 and is_progress(reading.received)),
+    )
 
 
 class Throttle:

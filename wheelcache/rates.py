@@ -58,12 +58,17 @@ LOWEST_LIMIT: Final = 2
 """Connections that a host gets to begin with."""
 
 LEVEL_SECONDS: Final = 0.2
-"""How long a number of connections must have been in full use before its throughput is judged."""
+"""How long a number of connections must at least have been in full use before its throughput is judged."""
+
+LEVEL_READS: Final = 4
+"""So many full reads per connection make a judgement; on a slow line `SLOW_LEVEL_SECONDS` must do."""
+
+SLOW_LEVEL_SECONDS: Final = 3.0
 
 CALM_SECONDS: Final = 10.0
 """How long after a setback, or a step that brought nothing, no further step is tried."""
 
-_WORTHWHILE: Final = 1.05
+_WORTHWHILE: Final = 1.15
 """The factor by which more connections must have raised the throughput."""
 
 
@@ -84,6 +89,12 @@ class Ramp:
     calm_until: float = 0.0
 
 
+def is_judged(seconds: float, received: int, *, connections: int) -> bool:
+    """True when a level has lasted long enough, and brought enough, for its throughput to mean something."""
+    enough = received >= connections * LEVEL_READS * LARGEST_READ
+    return seconds >= (LEVEL_SECONDS if enough else SLOW_LEVEL_SECONDS)
+
+
 def after_level(ramp: Ramp, *, rate: float, now: float, most: int) -> Ramp:
     """Returns the ramp once its limit was in full use for `LEVEL_SECONDS`.
 
@@ -97,7 +108,7 @@ def after_level(ramp: Ramp, *, rate: float, now: float, most: int) -> Ramp:
         return ramp
     has_stepped = ramp.limit > ramp.previous
     if has_stepped and rate < ramp.rate * _WORTHWHILE:
-        return replace(ramp, limit=ramp.previous, rate=max(rate, ramp.rate), calm_until=now + CALM_SECONDS)
+        return replace(ramp, limit=ramp.previous, calm_until=now + CALM_SECONDS)
     limit = min(ramp.limit * 2, most)
     return Ramp(limit=limit, previous=min(ramp.limit, limit), rate=rate, calm_until=ramp.calm_until)
 

@@ -9,7 +9,7 @@ from typing import Final
 from wheelcache.events import Waiting
 from wheelcache.faults import Fault, SourceFault, public_url
 from wheelcache.hosts import Hosts
-from wheelcache.sources import Source, after_fault, choose_source, is_best, is_hopeless
+from wheelcache.sources import OPEN_AFTER, Source, after_fault, choose_source, is_best, is_hopeless
 
 _QUIET_SECONDS: Final = 0.5
 """Pauses shorter than this are not worth an event."""
@@ -56,7 +56,7 @@ class Roster:
         """
         states = self._hosts.states()
         source = choose_source(self.sources, now=now, hosts=states, may_look_up=may_look_up, avoid=avoid)
-        if source is not None and source.from_zero and (self.able(now) or self.lookups()):
+        if source is not None and source.from_zero and (self._promising(now) or self.lookups()):
             return None  # all that is there would be fetched again
         return source
 
@@ -121,8 +121,7 @@ class Roster:
         then = replace(source, from_zero=asked.from_zero)
         after = after_fault(then, fault, rests_until=now + rest, progressed=progressed)
         self._put(source, replace(after, from_zero=after.from_zero or source.from_zero))
-        if not progressed:
-            self._hosts.failed(source.host, fault, now=now, pause=self._pause)
+        self._hosts.failed(source.host, fault, now=now, progressed=progressed, pause=self._pause)
         if fault.fault is Fault.REFUSED and not source.is_lookup:
             self._look_up_again(source, gave=gave)
 
@@ -142,9 +141,10 @@ class Roster:
     def notice(self, filename: str, now: float) -> Waiting | None:
         """Returns what to say while all sources rest; None when that was said already, or is no news."""
         rests = {
-            source: max(source.rests_until, self._hosts.state(source.host).rests_until)
+            source: max(source.rests_until, host.rests_until, host.asked_until)
             for source in self.sources
             if not source.is_dead
+            for host in (self._hosts.state(source.host),)
         }
         source = min(rests, key=lambda each: rests[each], default=None)
         if source is None or rests[source] - now < _QUIET_SECONDS or rests[source] <= self._told:
@@ -158,9 +158,21 @@ class Roster:
         """Returns the last failure of each source that failed, with its URL as it may be printed."""
         return [(public_url(source.url), source.last) for source in self.sources if source.last is not None]
 
+    def has_passing_faults(self) -> bool:
+        """True when one failed for a reason that may be gone in the next run: it may know better than the others."""
+        return any(not source.is_dead and source.last is not None for source in self.sources)
+
     def silent(self) -> list[str]:
         """Returns the sources that never failed, with their URLs as they may be printed."""
         return [public_url(source.url) for source in self.sources if source.last is None]
+
+    def _promising(self, now: float) -> list[Source]:
+        """Returns those that can give any part, and are not known to be gone."""
+        return [
+            source
+            for source in self.able(now)
+            if max(source.fruitless, self._hosts.state(source.host).faults) < OPEN_AFTER
+        ]
 
     def _is_hopeless(self, source: Source, now: float) -> bool:
         return is_hopeless(source, self._hosts.state(source.host), now=now, budget=self._budget)

@@ -67,6 +67,8 @@ class HostState:
         faults: failures in a row: fewer than `OPEN_AFTER` is closed; from then on the host rests after each, and is
             tried by one connection when the rest is over (half-open).
         rests_until: not to be asked before (seconds on the caller's clock).
+        asked_until: its server asked to be left alone so long (Retry-After).
+        lies: wheels of which it gave wrong bytes, since it last gave a right one.
         worked_at: when bytes last came from it in this run; None before the first.
         rate: bytes per second of one connection; 0 where unknown.
         active: connections in use.
@@ -76,6 +78,8 @@ class HostState:
 
     faults: int = 0
     rests_until: float = 0.0
+    asked_until: float = 0.0
+    lies: int = 0
     worked_at: float | None = None
     rate: float = 0.0
     active: int = 0
@@ -111,6 +115,7 @@ def choose_source(
         avoid: URLs that must not be asked.
     """
     able = [source for source in sources if not source.is_dead and source.url not in avoid]
+    able = [source for source in able if not hosts.get(source.host, _UNKNOWN).lies] or able  # whoever lied, rests
     serving = [source for source in able if not source.is_lookup]
     if serving and not may_look_up and any(not source.faults and not _rest(source, now, hosts) for source in serving):
         able = serving
@@ -169,7 +174,7 @@ def is_hopeless(source: Source, host: HostState, *, now: float, budget: int) -> 
 
 def _rest(source: Source, now: float, hosts: Mapping[str, HostState]) -> float:
     host = hosts.get(source.host, _UNKNOWN)
-    return max(source.rests_until - now, host.rests_until - now, 0.0)
+    return max(source.rests_until - now, host.rests_until - now, host.asked_until - now, 0.0)
 
 
 def _rank(source: Source, hosts: Mapping[str, HostState]) -> tuple[bool, int, int, int, bool]:

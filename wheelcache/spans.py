@@ -85,7 +85,7 @@ def unclaimed(missing: Iterable[Span], claimed: Iterable[Span], *, piece: int) -
     return left
 
 
-def split_point(span: Span, *, piece: int, rate: float, other_rate: float) -> int | None:
+def split_point(span: Span, *, piece: int, rate: float, other_rate: float, is_mute: bool = False) -> int | None:
     """Returns where a second connection should begin, so that both end together; None where it is not worth it.
 
     Args:
@@ -93,9 +93,12 @@ def split_point(span: Span, *, piece: int, rate: float, other_rate: float) -> in
         piece: bytes of a piece; parts begin at a piece's start.
         rate: of the first connection, in bytes per second; 0 where it has not brought anything yet.
         other_rate: what is expected of the second; 0 where unknown.
+        is_mute: the first has brought nothing for so long that another source is better asked.
     """
     if span.end is None or span.end <= span.start:
         return None
+    if is_mute:
+        return span.start
     length = span.end - span.start
     if (length / rate < WORTH_SPLITTING) if rate else (length < UNSEEN_PIECES * piece):
         return None

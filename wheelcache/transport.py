@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -90,6 +91,8 @@ class Transport:
         self.session: requests.Session = _Session()
         """For libraries that bring their own requests (pypi-simple); use within `faults_of`."""
         self._credentials = credentials
+        self._pairs: dict[str, tuple[str, str]] = {}
+        """By origin, what a server took: asked at once from then on."""
         self.session.hooks["response"].append(self._with_credentials)
         adapter = HTTPAdapter(pool_connections=64, pool_maxsize=max(connections, 10))
         self.session.mount("https://", adapter)
@@ -117,7 +120,9 @@ class Transport:
         if offset or end is not None:
             headers["Range"] = f"bytes={offset}-{'' if end is None else end - 1}"
         with faults_of():
-            response = self.session.get(url, headers=headers, stream=True, timeout=self._timeouts)
+            response = self.session.get(
+                url, headers=headers, stream=True, timeout=self._timeouts, auth=self._pairs.get(_origin(url))
+            )
         return _HttpAnswer(response)
 
     def head_size(self, url: str) -> int | None:
@@ -157,6 +162,8 @@ class Transport:
         again = request.copy()
         again.hooks = requests.hooks.default_hooks()
         answer: requests.Response = response.connection.send(requests.auth.HTTPBasicAuth(*pair)(again), **arguments)
+        if answer.ok:
+            self._pairs[_origin(url)] = pair
         answer.history.append(response)
         answer.request = again
         return answer
@@ -169,11 +176,12 @@ class _Session(requests.Session):
         target = super().get_redirect_target(resp)
         if target is not None:
             there = urljoin(resp.url, target)
-            if urlsplit(resp.url).scheme == "https" and urlsplit(there).scheme != "https":
+            expected = "https" if urlsplit(resp.url).scheme == "https" else "http or https"
+            if urlsplit(there).scheme not in expected.split(" or "):
                 resp.close()
                 raise SourceFault(
                     Fault.REDIRECT,
-                    f"expected https, found a redirect to {public_url(there)}",
+                    f"expected {expected}, found a redirect to {public_url(there)}",
                     hint="correct the server, or use another mirror",
                 )
         return target
@@ -306,7 +314,16 @@ def _reason(error: BaseException) -> str:
             return f"the body ended after {cause.partial} of {cause.partial + cause.expected} bytes"
     system = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
     words = system[-1] if system else str(causes[-1]).rpartition(">: ")[2]
-    return without_userinfo(words) or type(error).__name__
+    return re.sub(r"(://[^\s'\"?]*)\?[^\s'\"]*", r"\1", without_userinfo(words)) or type(error).__name__
+
+
+def _origin(url: str) -> str:
+    """Returns scheme, host and port of *url*; user and password, which it may hold, make another key."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _local_file(url: str) -> Path:

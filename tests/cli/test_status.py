@@ -31,7 +31,7 @@ def begin(program: Program, made: MadeWheel, count: int) -> None:
 def measured(program: Program, host: str, rate: float) -> None:
     """Notes how fast a host was."""
     record = HostRecord(
-        host=host, rate=rate, per_connection=rate, connections=1, faults=0, seen_at=time.time()
+        host=host, rate=rate, per_connection=rate, lies=0, faults=0, seen_at=time.time()
     )  # fmt: skip
     Catalog(program.cache / "v1" / "catalog.sqlite").put_host_records([record])
 

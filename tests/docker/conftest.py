@@ -104,7 +104,7 @@ def stored(store: Store) -> Callable[[MadeWheel], LockedWheel]:
         assert lock is not None
         with lock:
             partial = store.partial(wheel)
-            partial.append(made.data)
+            partial.write(0, made.data)
             store.publish(wheel, partial)
             partial.close()
         return wheel

@@ -21,7 +21,7 @@ from wheelcache.faults import Fault, SourceFault
 from wheelcache.hosts import Hosts
 from wheelcache.index import Mirror
 from wheelcache.lock import LockedWheel
-from wheelcache.pace import FetchSettings, Halted, Throttle, Watch
+from wheelcache.pace import FetchSettings, Halted, Observed, Throttle, Watch
 from wheelcache.partial import Partial
 from wheelcache.sources import Source
 from wheelcache.store import Store
@@ -384,13 +384,14 @@ class World:
         seconds = count / self.servers[work.claim.source.url].speed
         self.now += seconds / len(self._busy)
         if count:
-            self.hosts.observe({work.claim.source.host: (1, count)}, seconds=seconds, now=self.now)
+            what = Observed(received=count, connection_seconds=seconds, delivering=1, is_working=True)
+            self.hosts.observe({work.claim.source.host: what}, seconds=seconds, now=self.now)
 
     def _conclude(self) -> None:
         found = self.download.conclude()
         if found is None:
             self.is_published = True
-            self.download.name_liars()
+            self.download.settle()
             return
         self.download.search(found)
         for url in self.servers:

@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS blobs (
 
 LOOSE_SOURCES = """
 DROP TABLE sources;
-CREATE TABLE sources (host, rate, per_connection, connections, faults, seen_at)
+CREATE TABLE sources (host, rate, per_connection, lies, faults, seen_at)
 """
 """A table that lets every type in, as a file from elsewhere may have it."""
 
@@ -52,7 +52,7 @@ def entry_of(name: str, *, size: int = 1000) -> Entry:
 ENTRY = entry_of("demo")
 PIECES = Pieces(piece_bytes=400, crcs=(0, 0xFFFF_FFFF, 0x0102_0304))
 RECORD = HostRecord(
-    host="mirror.test:8443", rate=5e7, per_connection=1.25e7, connections=4, faults=2, seen_at=1.7e9 + 0.5
+    host="mirror.test:8443", rate=5e7, per_connection=1.25e7, lies=4, faults=2, seen_at=1.7e9 + 0.5
 )
 
 
@@ -185,7 +185,7 @@ class TestHostRecords:
         assert Catalog(file).host_records() == {host: record}
 
     def test_may_be_of_a_host_that_never_worked(self, catalog):
-        record = replace(RECORD, rate=0.0, per_connection=0.0, connections=0)
+        record = replace(RECORD, rate=0.0, per_connection=0.0, lies=0)
         catalog.put_host_records([record])
         assert catalog.host_records() == {record.host: record}
 
@@ -228,9 +228,9 @@ class TestHostRecords:
             ("rate", b"\0"),
             ("per_connection", float("-inf")),
             ("per_connection", ""),
-            ("connections", 1.5),
-            ("connections", 2**62),
-            ("connections", -1),
+            ("lies", 1.5),
+            ("lies", 2**62),
+            ("lies", -1),
             ("faults", "many"),
             ("faults", 2**62),
             ("seen_at", 1e18),
@@ -241,7 +241,7 @@ class TestHostRecords:
         catalog.put_host_records([RECORD])
         with closing(sqlite3.connect(file)) as connection:
             connection.executescript(LOOSE_SOURCES)
-        row = {"host": "h", "rate": 1.0, "per_connection": 1.0, "connections": 1, "faults": 0, "seen_at": 1.0}
+        row = {"host": "h", "rate": 1.0, "per_connection": 1.0, "lies": 1, "faults": 0, "seen_at": 1.0}
         put = "INSERT INTO sources VALUES (?, ?, ?, ?, ?, ?)"
         run_sql(file, (put, *row.values()), (put, *(row | {"host": "bad", column: value}).values()))
         assert list(catalog.host_records()) == ["h"]

@@ -7,6 +7,7 @@ import pytest
 from wheelcache.catalog import HostRecord
 from wheelcache.faults import Fault, SourceFault
 from wheelcache.hosts import Hosts
+from wheelcache.pace import Observed
 from wheelcache.rates import LEVEL_SECONDS, LOWEST_LIMIT
 from wheelcache.sources import OPEN_AFTER
 
@@ -16,7 +17,7 @@ DAY = 86_400.0
 
 
 def record(**changes) -> HostRecord:
-    fields = {"host": HOST, "rate": 8e6, "per_connection": 2e6, "connections": 4, "faults": 0, "seen_at": NOW}
+    fields = {"host": HOST, "rate": 8e6, "per_connection": 2e6, "lies": 0, "faults": 0, "seen_at": NOW}
     return HostRecord(**fields | changes)
 
 
@@ -24,8 +25,30 @@ def hosts(per_host: int = 8, *records: HostRecord) -> Hosts:
     return Hosts(per_host, records={each.host: each for each in records}, now=NOW)
 
 
-def fail(made: Hosts, fault: Fault, *, now: float = 0.0, retry_after: float | None = None, host: str = HOST) -> None:
-    made.failed(host, SourceFault(fault, "", retry_after=retry_after), now=now, pause=lambda failures: 10.0 * failures)
+def fail(
+    made: Hosts,
+    fault: Fault,
+    *,
+    now: float = 0.0,
+    retry_after: float | None = None,
+    host: str = HOST,
+    progressed: bool = False,
+) -> None:
+    made.begin(host)
+    found = SourceFault(fault, "", retry_after=retry_after)
+    made.failed(host, found, now=now, progressed=progressed, pause=lambda failures: 10.0 * failures)
+    made.end(host)
+
+
+def see(made: Hosts, connections: int, received: int, *, seconds: float, now: float) -> None:
+    """Lets so many connections bring so many bytes."""
+    what = Observed(
+        received=received,
+        connection_seconds=connections * seconds,
+        delivering=connections,
+        is_working=received > 0,
+    )
+    made.observe({HOST: what}, seconds=seconds, now=now)
 
 
 class TestAnUnknownHost:
@@ -59,20 +82,29 @@ class TestRecords:
         assert hosts(8, record(faults=99)).state(HOST).faults == OPEN_AFTER - 1
         assert hosts(8, record(faults=99, seen_at=NOW - DAY)).state(HOST).faults == 0
 
-    def test_never_allow_more_connections_than_a_new_host_gets(self):
-        assert hosts(8, record(connections=64)).state(HOST).limit == LOWEST_LIMIT
-
     def test_are_kept_of_hosts_that_were_talked_to(self):
         made = hosts(8, record(host="silent.test"))
+        made.begin(HOST)
         made.worked(HOST, now=1.0)
         fail(made, Fault.BUSY, host="busy.test")
         made.state("asked-for-nothing.test")
         assert {each.host for each in made.records(now=NOW)} == {HOST, "busy.test"}
 
+    def test_of_failures_do_not_renew_themselves_without_a_word(self):
+        assert hosts(8, record(faults=2)).records(now=NOW + 60) == []
+
+    def test_of_lies_are_kept_until_a_right_wheel_came(self):
+        made = hosts(8, record(lies=1))
+        fail(made, Fault.DIGEST)
+        see(made, 1, 100_000, seconds=0.1, now=1.0)
+        assert [each.lies for each in made.records(now=NOW)] == [2]
+        made.vouched(HOST)
+        assert made.state(HOST).lies == 0
+
     def test_say_what_was_measured(self):
         made = hosts()
         made.begin(HOST)
-        made.observe({HOST: (1, 500_000)}, seconds=0.5, now=1.0)
+        see(made, 1, 500_000, seconds=0.5, now=1.0)
         made.worked(HOST, now=1.0)
         [kept] = made.records(now=NOW)
         assert (kept.rate, kept.per_connection, kept.seen_at) == (1e6, 1e6, NOW)
@@ -81,20 +113,20 @@ class TestRecords:
 class TestSpeed:
     def test_is_of_one_connection(self):
         made = hosts()
-        made.observe({HOST: (4, 400_000)}, seconds=0.1, now=1.0)
+        see(made, 4, 2_000_000, seconds=0.5, now=1.0)
         assert made.state(HOST).rate == pytest.approx(1e6)
 
     def test_follows_what_comes_in(self):
         made = hosts()
-        made.observe({HOST: (1, 100_000)}, seconds=0.1, now=1.0)
+        see(made, 1, 100_000, seconds=0.1, now=1.0)
         for tick in range(200):
-            made.observe({HOST: (1, 10_000)}, seconds=0.1, now=1.1 + tick / 10)
+            see(made, 1, 10_000, seconds=0.1, now=1.1 + tick / 10)
         assert made.state(HOST).rate == pytest.approx(1e5, rel=0.2)
 
     def test_is_not_lost_by_a_moment_without_bytes(self):
         made = hosts()
-        made.observe({HOST: (1, 100_000)}, seconds=0.1, now=1.0)
-        made.observe({HOST: (0, 0)}, seconds=0.1, now=1.1)
+        see(made, 1, 500_000, seconds=0.5, now=1.0)
+        see(made, 0, 0, seconds=0.1, now=1.1)
         assert made.state(HOST).rate == pytest.approx(1e6)
 
 
@@ -105,38 +137,46 @@ class TestConnections:
         while now < ends:
             now += 0.1
             limit = made.state(HOST).limit
-            made.observe({HOST: (limit, round(per_connection * limit * 0.1))}, seconds=0.1, now=now)
+            see(made, limit, round(per_connection * limit * 0.1), seconds=0.1, now=now)
         return now
 
     def test_become_more_while_each_brings_its_own(self):
         made = hosts(16)
-        self.climb(made, 1e6, seconds=LEVEL_SECONDS * 20)
+        self.climb(made, 1e6, seconds=LEVEL_SECONDS * 60)
         assert made.state(HOST).limit == 16
 
     def test_do_not_become_more_where_the_line_is_full(self):
         made, now = hosts(16), 0.0
         for _ in range(100):
             now += 0.1
-            made.observe({HOST: (made.state(HOST).limit, 100_000)}, seconds=0.1, now=now)
+            see(made, made.state(HOST).limit, 100_000, seconds=0.1, now=now)
         assert made.state(HOST).limit == LOWEST_LIMIT
 
     def test_do_not_become_more_while_those_allowed_are_not_in_use(self):
         made, now = hosts(16), 0.0
         for _ in range(100):
             now += 0.1
-            made.observe({HOST: (1, 100_000)}, seconds=0.1, now=now)
+            see(made, 1, 100_000, seconds=0.1, now=now)
         assert made.state(HOST).limit == LOWEST_LIMIT
 
     @pytest.mark.parametrize("fault", [Fault.BUSY, Fault.CUT, Fault.SILENT, Fault.SLOW, Fault.CONNECT])
     def test_become_fewer_when_the_host_shows_that_it_has_too_many(self, fault):
         made = hosts(16)
-        now = self.climb(made, 1e6, seconds=LEVEL_SECONDS * 20)
+        now = self.climb(made, 1e6, seconds=LEVEL_SECONDS * 60)
         fail(made, fault, now=now)
         assert made.state(HOST).limit == 8
 
+    def test_become_fewer_by_resets_in_the_middle_and_not_with_each_at_once(self):
+        made = hosts(16)
+        now = self.climb(made, 1e6, seconds=LEVEL_SECONDS * 60)
+        for _ in range(4):
+            fail(made, Fault.CUT, now=now, progressed=True)
+        assert made.state(HOST).limit == 8
+        assert made.state(HOST).faults == 0
+
     def test_do_not_become_fewer_over_one_bad_file(self):
         made = hosts(16)
-        now = self.climb(made, 1e6, seconds=LEVEL_SECONDS * 20)
+        now = self.climb(made, 1e6, seconds=LEVEL_SECONDS * 60)
         for fault in (Fault.REFUSED, Fault.SIZE, Fault.RANGE):
             fail(made, fault, now=now)
         assert made.state(HOST).limit == 16
@@ -180,10 +220,17 @@ class TestTheBreaker:
     def test_obeys_a_servers_own_word_at_the_first_failure(self):
         made = hosts()
         fail(made, Fault.BUSY, now=3.0, retry_after=20.0)
-        assert made.state(HOST).rests_until == 23.0
+        assert made.state(HOST).asked_until == 23.0
+
+    def test_obeys_it_even_while_other_connections_bring_bytes(self):
+        made = hosts()
+        fail(made, Fault.BUSY, now=3.0, retry_after=20.0)
+        see(made, 1, 100_000, seconds=0.1, now=4.0)
+        assert made.state(HOST).faults == 0
+        assert made.state(HOST).asked_until == 23.0
 
     def test_never_shortens_a_rest(self):
         made = hosts()
         fail(made, Fault.BUSY, now=0.0, retry_after=20.0)
         fail(made, Fault.BUSY, now=1.0, retry_after=2.0)
-        assert made.state(HOST).rests_until == 20.0
+        assert made.state(HOST).asked_until == 20.0

@@ -7,8 +7,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Final, Protocol, TextIO
 
@@ -51,29 +51,43 @@ def open_sink(resources: ExitStack, *, events: Path | None, verbosity: int, stre
     Raises:
         UsageError: the events file cannot be written.
     """
-    sinks: list[Callable[[Event], None]] = []
+    sinks: dict[str, Sink] = {}
     if events is not None:
         try:
-            file = resources.enter_context(events.open("a", encoding="utf-8"))
+            file = resources.enter_context(events.open("ab", buffering=0))
         except OSError as error:
             raise UsageError(f"--events {events}: cannot be written: {error}", hint="name a writable file") from error
-        sinks.append(lambda event: _write_line(file, event))
+        sinks[f"--events {events}"] = lambda event: _write_line(file, event)
     screen: _Screen = _Bars(stream) if stream.isatty() and verbosity >= 0 else _Lines(stream, quiet=verbosity < 0)
-    resources.callback(screen.close)
-    sinks.append(_Console(screen, verbosity).show)
+    resources.callback(_close, screen)
+    sinks["progress"] = _Console(screen, verbosity).show
     lock = threading.Lock()
 
     def emit(event: Event) -> None:
         with lock:
-            for sink in sinks:
-                sink(event)
+            for name, sink in list(sinks.items()):
+                try:
+                    sink(event)
+                except (OSError, ValueError) as error:  # a full disk, a reader that went away: no reason to stop
+                    del sinks[name]
+                    _tell(sinks, Note(level="warning", message=f"{name}: nothing more is written there: {error}"))
 
     return emit
 
 
-def _write_line(file: IO[str], event: Event) -> None:
-    file.write(json.dumps({"time": time.time(), **event.as_json()}) + "\n")
-    file.flush()
+def _tell(sinks: Mapping[str, Sink], note: Note) -> None:
+    for sink in sinks.values():
+        with suppress(OSError, ValueError):
+            sink(note)
+
+
+def _close(screen: _Screen) -> None:
+    with suppress(OSError, ValueError):
+        screen.close()
+
+
+def _write_line(file: IO[bytes], event: Event) -> None:
+    file.write(json.dumps({"time": time.time(), **event.as_json()}).encode() + b"\n")
 
 
 class _Screen(Protocol):

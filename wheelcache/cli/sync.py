@@ -128,7 +128,7 @@ def fetch_wheels(session: Session, project: Project, wheels: Sequence[LockedWhee
 
     download = project.download
     return sync_wheels(
-        with_credentials(wheels, [index.url for index in project.indexes]),
+        with_credentials(wheels, _own_indexes(project)),
         store=session.store,
         transport=lambda: open_transport(project),
         mirrors=[Mirror(url=mirror.url, of=mirror.of) for mirror in project.mirrors],
