@@ -300,6 +300,8 @@ class World:
         else:
             msg = "the download does not end"
             raise AssertionError(msg)
+        while self._busy:  # whose part was taken over, and who has not noticed yet
+            self._go_on(self._busy[0], amount=1)
         self.end()
 
     def end(self) -> None:
@@ -373,7 +375,7 @@ class World:
             if work.defect is not None:
                 raise work.defect
             self.download.release(work.claim, work.fault)
-            if work.is_due and self.download.is_whole:
+            if work.is_due and self.download.is_whole and not self.is_published:
                 self._conclude()
 
     def _turn(self, work: Turns, amount: int) -> None:
