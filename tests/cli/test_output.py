@@ -155,3 +155,11 @@ def test_a_full_stdout_is_told(project):
     assert b"Traceback" not in process.stderr
     assert b"No space left on device" in process.stderr
     assert process.returncode == 6
+
+
+def test_events_that_cannot_be_written_do_not_end_a_sync(project):
+    """As the disk of the events file fills up, or whoever reads a pipe goes away."""
+    ran = project("sync", "--events", "/dev/full")
+    assert ran.code == 0
+    assert "warning: --events /dev/full: nothing more is written there: " in ran.err
+    assert project("sync", "--json").document["wheels"][0]["state"] == "cached"

@@ -72,6 +72,15 @@ def test_are_asked_for_once_per_host(server, program):
     assert len(asked(program)) == 1
 
 
+def test_are_sent_at_once_once_the_server_took_them(server, program):
+    server.script("/file", then=guarded("ada", "sesame"))
+    with closing(Transport(timeout=5, credentials=Keyring(find=lambda _: str(program)).ask)) as transport:
+        for _ in range(3):
+            with transport.open(server.url + "/file") as answer:
+                assert answer.status == 200
+    assert [request.status for request in server.asked("/file")] == [401, 200, 200, 200]
+
+
 def test_of_a_user_are_that_users(program):
     keyring = Keyring(find=lambda _: str(program))
     assert keyring.ask("http://127.0.0.1:1/file?token=secret", "bob") == ("bob", "opens")
