@@ -51,10 +51,10 @@ PROGRAM: Final = Path(sys.executable).with_name("wheelcache")
 TARGET: Final = ("--python", "3.11", "--platform", "manylinux_2_28_x86_64")
 KINDS: Final[tuple[FaultKind, ...]] = ("killed", "torn", "full", "full for a moment")
 SIZES: Final = [100_000 * size for size in (2, 3, 5, 8, 12, 18, 27, 60)]
-RATE: Final = 12_000_000
+RATE: Final = 4_000_000
 PIECE: Final = 2 << 20
 SYSTEM_CALLS: Final = (
-    "write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,ftruncate,chmod,openat"
+    "write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,ftruncate,chmod"
 )
 
 
@@ -209,16 +209,24 @@ def _url(server: str, filename: str) -> str:
 
 
 def try_system_calls(scene: Scene, tally: Tally) -> None:
-    """Kills a sync, and a prune, at the n-th system call of one of its threads, until they end by themselves."""
+    """Kills a sync at the n-th system call of one of its threads, until they end by themselves."""
     if shutil.which("strace") is None:
         print("NOT TESTED: system calls one by one, there is no strace")
         return
     root = scene.work / "traced"
     for call in SYSTEM_CALLS.split(","):
-        for number in range(1, 400, 1 if call not in ("write", "pwrite64", "openat") else 7):
+        for number in range(1, 400, 1 if call not in ("write", "pwrite64") else 7):
             shutil.rmtree(root, ignore_errors=True)
             events = scene.work / f"events-{call}-{number}"
-            tracer = ["strace", "-f", "-qqq", "-e", "trace=none", "-e", f"inject={call}:signal=SIGKILL:when={number}"]
+            tracer = [
+                "strace",
+                "-f",
+                "-qqq",
+                "-e",
+                f"trace={call}",
+                "-e",
+                f"inject={call}:signal=SIGKILL:when={number}",
+            ]
             sync = ["sync", *scene.lockfiles, *TARGET, "--cache-dir", root, "--events", events, "-q"]
             ran = subprocess.run(
                 [*tracer, "-o", "/dev/null", *scene.argv(*sync)],
@@ -257,7 +265,7 @@ def try_kills(scene: Scene, tally: Tally, kills: int) -> None:
         ]
         is_pruned = chance.random() < 0.4
         began = time.monotonic()
-        moments = [began + chance.uniform(0.3, 2.2) for _ in running]
+        moments = [began + chance.uniform(0.3, 2.0) for _ in running]
         if is_pruned:
             running.append(scene.start("prune", "--all", "--cache-dir", root, "-q"))
             moments.append(began + chance.uniform(0.3, 1.2))

@@ -20,6 +20,7 @@ anything failed, 77 where nothing can be mounted.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -52,6 +53,9 @@ from wheelcache.digest import Digest, parse_digest
 SIZES: Final = [1_000_000 * size for size in (1, 2, 3, 4, 5, 6, 8, 11, 15, 40)]
 IMAGE: Final = 256 << 20
 RATE: Final = 60_000_000
+LIMITS: Final = ("60MB/s", "12MB/s", "5MB/s")
+"""How fast syncs go: some publish many wheels, some have partials that were brought to the disk several times."""
+
 BOOT: Final = "/proc/sys/kernel/random/boot_id"
 OPTIONS: Final = ("defaults", "commit=1", "commit=1,noauto_da_alloc")
 """How the disk is mounted: as ext4 does it by itself; with more of what no flush asked for; without its help for those
@@ -70,6 +74,7 @@ class Found:
     Attributes:
         number: counted from 1.
         options: how the disk was mounted.
+        limit: how fast syncs went.
         kept: what the disk kept of its cache.
         unflushed: bytes in that cache.
         seconds: from the sync's start to the cut.
@@ -81,6 +86,7 @@ class Found:
 
     number: int
     options: str
+    limit: str
     kept: str
     unflushed: int
     seconds: float
@@ -112,6 +118,7 @@ class Rounds:
         self._truth = {digest: made / name for name, digest in self._names.items()}
         self._lockfile = write_lockfile(work / "pylock.toml", wheels)
         self._published: set[Digest] = set()
+        self._limit = LIMITS[0]
         self._project = work / "elsewhere"
         self._project.mkdir()
 
@@ -121,7 +128,7 @@ class Rounds:
         disk_file, events = work / "disk", work / f"events-{number}.jsonl"
         disk_file.touch()
         events.touch()
-        options = chance.choice(OPTIONS)
+        options, self._limit = chance.choice(OPTIONS), chance.choice(LIMITS)
         disk = CutDisk(disk_file, self._image, chance=chance, witness=lambda: self._said(events))
         with disk, mounted(disk_file, work / "mounted", options) as folder:
             root = folder / "cache"
@@ -129,9 +136,9 @@ class Rounds:
             boot = self._new_boot()
             at_request = chance.random() < 0.5
             if at_request:
-                disk.cut_at(disk.requests + int(chance.lognormvariate(4.5, 1.2)))
+                disk.cut_at(disk.requests + int(chance.lognormvariate(5.0, 1.2)))
             began = time.monotonic()
-            ends = began + (LONGEST if at_request else chance.uniform(0.2, 4.0))
+            ends = began + (LONGEST if at_request else chance.uniform(0.2, 7.0))
             self._sync_until(disk, root, events, boot, ends)
             noted = kept_bytes(root, self._truth)
             disk.cut_now()
@@ -144,6 +151,7 @@ class Rounds:
         found = Found(
             number=number,
             options=options,
+            limit=self._limit,
             kept=disk.cut.kept,
             unflushed=disk.cut.unflushed,
             seconds=seconds,
@@ -247,7 +255,7 @@ class Rounds:
         return {self._names[line["filename"]] for line in finished if line["state"] in ("downloaded", "resumed")}
 
     def _start(self, root: Path, events: Path, boot: Path) -> subprocess.Popen[bytes]:
-        argv = self._argv(boot, *self._sync(root), "--events", events, "-q")
+        argv = self._argv(boot, *self._sync(root), "--events", events, "-q", "--limit-rate", self._limit)
         with (self._work / "log").open("ab") as log:
             return subprocess.Popen(argv, cwd=self._project, stdout=log, stderr=log, start_new_session=True)
 
@@ -311,8 +319,9 @@ def main() -> int:
 
 def _say(found: Found) -> None:
     print(
-        f"{found.number}: {found.options}, after {found.seconds:.2f} s, {amount(found.unflushed)} unflushed, of which "
-        f"{found.kept} kept; {found.published} published, {len(found.partials)} partials",
+        f"{found.number}: {found.options}, at {found.limit}, after {found.seconds:.2f} s, "
+        f"{amount(found.unflushed)} unflushed, of which {found.kept} kept; "
+        f"{found.published} published, {len(found.partials)} partials",
         flush=True,
     )
     for each in found.violations:
@@ -322,15 +331,15 @@ def _say(found: Found) -> None:
 def _show(found: Sequence[Found], seed: int, work: Path) -> int:
     kinds = Counter(each.kind for one in found for each in one.violations)
     rows = []
-    for options in OPTIONS:
-        some = [one for one in found if one.options == options]
+    for options, limit in itertools.product(OPTIONS, LIMITS):
+        some = [one for one in found if (one.options, one.limit) == (options, limit)]
         partials = [each for one in some for each in one.partials]
         noted, usable, right = (sum(each[place] for each in partials) for place in range(3))
         medians = [each[1] / each[0] for each in partials if each[0]]
         share = f"{100 * statistics.median(medians):.0f} %" if medians else "-"
         bad = sum(bool(one.violations) for one in some)
         rows.append(
-            (options, str(len(some)), str(bad), str(len(partials)), *map(amount, (noted, usable, right)), share)
+            (options, limit, str(len(some)), str(bad), str(len(partials)), *map(amount, (noted, usable, right)), share)
         )
     head = (
         "mounted with",
