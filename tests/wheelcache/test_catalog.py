@@ -51,9 +51,7 @@ def entry_of(name: str, *, size: int = 1000) -> Entry:
 
 ENTRY = entry_of("demo")
 PIECES = Pieces(piece_bytes=400, crcs=(0, 0xFFFF_FFFF, 0x0102_0304))
-RECORD = HostRecord(
-    host="mirror.test:8443", rate=5e7, per_connection=1.25e7, lies=4, faults=2, seen_at=1.7e9 + 0.5
-)
+RECORD = HostRecord(host="mirror.test:8443", rate=5e7, per_connection=1.25e7, lies=4, faults=2, seen_at=1.7e9 + 0.5)
 
 
 @pytest.fixture
