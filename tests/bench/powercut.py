@@ -343,6 +343,7 @@ def _show(found: Sequence[Found], seed: int, work: Path) -> int:
         )
     head = (
         "mounted with",
+        "rate",
         "cuts",
         "with violations",
         "partials",
