@@ -13,6 +13,9 @@ from wheelcache.faults import Fault, SourceFault
 RETRY_AFTER_LIMIT: Final = 60.0
 """Seconds: the longest that a server's Retry-After is obeyed."""
 
+LARGEST_FILE: Final = 1 << 40
+"""No wheel has so many bytes: whoever says so is wrong, and nothing is made ready for them."""
+
 _WHEEL_MAGIC: Final = b"PK\x03\x04"
 _PAGE_TYPES: Final = ("text/html", "application/xhtml+xml", "application/json", "text/xml", "application/xml")
 _BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524})
@@ -64,6 +67,8 @@ def judge_answer(
     if offset and not from_zero:
         raise SourceFault(Fault.RANGE, f"expected the bytes from {offset} on (206), found the whole file (200)")
     length = _length(headers)
+    if length is not None and length >= LARGEST_FILE:
+        raise SourceFault(Fault.SIZE, f"expected a wheel, found a file of {length:,} bytes")
     if size is not None and length is not None and length != size:
         raise SourceFault(Fault.SIZE, f"expected {size} bytes, found a file of {length}")
     return Body(start=0, end=length, total=length)
@@ -155,6 +160,8 @@ def _judge_part(headers: Mapping[str, str], *, offset: int, size: int | None) ->
     total = None if match[3] == "*" else int(match[3])
     if size is not None and total is not None and total != size:
         raise SourceFault(Fault.SIZE, f"expected a file of {size} bytes, found one of {total}")
+    if max(end, total or 0) >= LARGEST_FILE:
+        raise SourceFault(Fault.SIZE, f"expected a wheel, found a file of {max(end, total or 0):,} bytes")
     length = _length(headers)
     last = total if total is not None else size
     fits = (last is None or end <= last) and (length is None or length == end - start)

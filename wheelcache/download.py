@@ -411,7 +411,8 @@ class Download:
 
     def _choose(self, now: float) -> Source | None:
         tried = {claim.source.url for claim in self.claims if claim.source.fruitless or claim.source.from_zero}
-        is_worth_it = self._left() >= _HEAVY_BYTES and not self._asking
+        is_mute = any(claim.is_mute(now) for claim in self.claims)
+        is_worth_it = (self._left() >= _HEAVY_BYTES or is_mute) and not self._asking
         return self._roster.choose(now, may_look_up=is_worth_it, avoid=tried | self._asking)
 
     def _left(self) -> int:

@@ -44,7 +44,7 @@ class SourceFault(Exception):  # noqa: N818 - a finding about a source; an error
     def __init__(self, fault: Fault, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
         super().__init__(message)
         self.fault = fault
-        self.message = message
+        self.message = "".join(char if char.isprintable() else "?" for char in message)  # servers' words are in it
         self.hint = hint
         self.retry_after = retry_after
 
@@ -58,6 +58,8 @@ class SourceFault(Exception):  # noqa: N818 - a finding about a source; an error
 def public_url(url: str) -> str:
     """Returns *url* as it may be printed and stored: without user, password, query (signed URLs) and fragment."""
     parts = _split(without_userinfo(url))
+    if not re.fullmatch(r"(\[[0-9a-fA-F:.]*\]|[^:\[\]]*)(:[0-9]*)?", parts.netloc) or (parts.path and not parts.scheme):
+        return "(a URL that cannot be read)"  # what looks like a host may be half of a password
     return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
 
 

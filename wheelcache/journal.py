@@ -12,12 +12,17 @@ archive: they only find what rotted. What a wheel's bytes are, its digest alone 
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeGuard
 
 LINE_BYTES: Final = 128
+
+_LARGEST_BYTES: Final = 64 << 20
+"""No journal is longer: a terabyte in pieces of 2 MiB."""
 
 _BEYOND: Final = 1 << 53
 """No file has so many bytes; and no number in JSON is surely exact from here on (RFC 8259, section 6)."""
@@ -78,9 +83,13 @@ def read_journal(file: Path) -> tuple[Head | None, list[Mark]]:
         The head, and a mark per piece in order; what cannot be read is a mark without bytes.
     """
     try:
-        return parse_journal(file.read_bytes())
-    except FileNotFoundError:
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError:  # none, or a link in its place
         return None, []
+    with open(descriptor, "rb") as opened:  # noqa: PTH123 - a descriptor
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # a pipe would keep everybody waiting
+            return None, []
+        return parse_journal(opened.read(_LARGEST_BYTES))
 
 
 def parse_journal(data: bytes) -> tuple[Head | None, list[Mark]]:

@@ -29,6 +29,9 @@ from wheelcache.target import Target, target_from_toml
 HEAVY_BYTES: Final = 20_000_000
 """From this size on a wheel is heavy."""
 
+LARGEST_WHEEL: Final = 1 << 40
+"""No wheel has so many bytes: whoever says so is wrong."""
+
 TOOL_TABLE: Final = "wheelcache"
 """Our table below a lockfile's `[tool]`."""
 
@@ -145,6 +148,12 @@ def _locked_wheel(package: Package, item: object, where: Path) -> LockedWheel:
         version = parse_wheel_filename(filename)[1]
     except InvalidWheelFilename as error:
         raise LockError(f"{where}: {package.name}: {error}", hint=_again(where), path=str(where)) from error
+    if item.size is not None and not 0 < item.size < LARGEST_WHEEL:
+        raise LockError(
+            f"{where}: {filename}: expected a size of some bytes, found {item.size:,}",
+            hint=_again(where),
+            path=str(where),
+        )
     return LockedWheel(
         name=package.name,
         version=str(package.version or version),

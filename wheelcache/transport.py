@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, IncompleteRead, ReadTimeoutError
 
 from wheelcache import __version__
-from wheelcache.answers import refusal
+from wheelcache.answers import LARGEST_FILE, refusal
 from wheelcache.faults import Fault, SourceFault, public_url
 from wheelcache.redaction import without_userinfo
 
@@ -140,7 +140,8 @@ class Transport:
         length = response.headers.get("Content-Length", "")
         if response.status_code != requests.codes.ok or "html" in response.headers.get("Content-Type", ""):
             return None
-        return int(length) if length.isdigit() else None
+        is_sound = re.fullmatch(r"[0-9]{1,19}", length) and 0 < int(length) < LARGEST_FILE
+        return int(length) if is_sound else None
 
     def close(self) -> None:
         """Closes all connections that are idle."""
@@ -328,6 +329,10 @@ def _origin(url: str) -> str:
 
 def _local_file(url: str) -> Path:
     path = Path(url2pathname(urlsplit(url).path))
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError:  # a name that no file can have
+        is_there = False
+    if not is_there:
         raise SourceFault(Fault.REFUSED, f"expected the file {path}, found none")
     return path

@@ -382,7 +382,7 @@ class World:
         wanted = work.claim.end - work.claim.position if work.claim.end is not None else amount
         count = work.turn(amount)
         self.delivered += count
-        self.late += max(count - wanted, 0)
+        self.late += count if work.claim.is_revoked else max(count - wanted, 0)
         seconds = count / self.servers[work.claim.source.url].speed
         self.now += seconds / len(self._busy)
         if count:

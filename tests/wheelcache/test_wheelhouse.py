@@ -30,7 +30,7 @@ def store(tmp_path):
 def keep(store, made) -> None:
     with store.acquire(made.digest):
         partial = store.partial(made.locked())
-        partial.append(made.data)
+        partial.write(0, made.data)
         store.publish(made.locked(), partial)
         partial.close()
 

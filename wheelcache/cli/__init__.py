@@ -13,6 +13,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: without the program's name; None takes the process's own.
     """
-    from wheelcache.cli.app import run  # noqa: PLC0415 - keeps `import wheelcache.cli` free of click
-
+    try:
+        from wheelcache.cli.app import run  # noqa: PLC0415 - keeps `import wheelcache.cli` free of click
+    except KeyboardInterrupt:  # before there is a handler
+        sys.exit(130)
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))

@@ -15,7 +15,7 @@ from wheelcache.cli.lockfiles import Locked, from_services, read_locked, split_a
 from wheelcache.cli.options import compose_options, download_options, target_options, with_flags
 from wheelcache.cli.session import Session, describe_bytes, describe_wheels, open_transport
 from wheelcache.config import Project
-from wheelcache.errors import ExitCode, IntegrityError, NetworkError, StoreError, WheelcacheError
+from wheelcache.errors import ExitCode, IntegrityError, NetworkError, StoreError, StoreFullError, WheelcacheError
 from wheelcache.lock import LockedWheel
 
 if TYPE_CHECKING:
@@ -149,6 +149,13 @@ def fetch_wheels(session: Session, project: Project, wheels: Sequence[LockedWhee
 
 def _keep(session: Session, project: Project, locked: Sequence[Locked]) -> None:
     """Keeps what *locked* needs from being pruned: until this command ends, and as long as the lockfiles stand."""
+    try:
+        _lease_and_keep(session, project, locked)
+    except StoreFullError as full:  # what is there can be used all the same
+        session.note("warning", f"{full.message}: nothing keeps a prune from what this command needs")
+
+
+def _lease_and_keep(session: Session, project: Project, locked: Sequence[Locked]) -> None:
     needed = [wheel.digest for each in locked for wheel in each.wheels]
     session.resources.enter_context(session.roots.lease(needed, command=session.command))
     projects: dict[Path, dict[Path, list[Digest]]] = {}
