@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
+
+ENGINE_USERS = ("tests/cli/test_build.py", "tests/cli/test_prune.py", "tests/cli/test_lock.py")
+"""These use an engine where there is one."""
+
+
+def pytest_configure() -> None:
+    # A shell starts what runs in its background deaf to Ctrl-C; the tests are about programs that are not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.get_closest_marker("engine"):
+        if item.get_closest_marker("engine") or item.nodeid.startswith(ENGINE_USERS):
             item.add_marker(pytest.mark.xdist_group("engine"))

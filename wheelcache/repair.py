@@ -109,12 +109,12 @@ class Audit:
         self._suspects.add(group)
         self.is_unchecked = True
         is_last = not any(other.givers == group and not other.is_settled for other in self._pieces)
-        return is_first or is_last or self.next_check(able) is None
+        return is_first or is_last or bool(self._common()) or self.next_check(able) is None
 
     def proven(self) -> frozenset[str]:
         """Returns who vouches for every byte of the file, which is wrong; and begins anew without trust in them."""
         self.is_unchecked = False
-        common = frozenset.intersection(*(piece.vouchers for piece in self._pieces))
+        common = self._common()
         if common - {EARLIER}:
             for piece in self._pieces:
                 piece.is_settled = False
@@ -134,6 +134,10 @@ class Audit:
         ]
         alone = [givers for givers in wrong if len(givers) == 1]
         return frozenset[str]().union(*(alone or wrong)) - {EARLIER}
+
+    def _common(self) -> frozenset[str]:
+        """Returns who vouches for every byte."""
+        return frozenset.intersection(*(piece.vouchers for piece in self._pieces))
 
     def _next_of_witness(self, able: Collection[str]) -> Check | None:
         """Returns the next piece that one source alone is asked for, until it vouches for all."""

@@ -339,7 +339,10 @@ class World:
         download = self.download
         part = download.next_part(self.now)
         if part is None and download.is_hopeless(self.now):
-            self._fail(download.failure())
+            if download.is_unchecked:
+                self._conclude()
+            else:
+                self._fail(download.failure())
             return True
         if part is None and (offer := download.next_share(self.now)) is not None:
             self._bring_meanwhile()
