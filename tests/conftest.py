@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-ENGINE_USERS = ("tests/cli/test_build.py", "tests/cli/test_prune.py", "tests/cli/test_lock.py")
-"""These use an engine where there is one."""
+ENGINE_USERS = ("tests/cli/", "tests/builders/", "tests/docker/")
+"""What is in these folders may use an engine, and some of it counts what the engine has."""
 
 
 def pytest_configure() -> None:
@@ -18,5 +18,5 @@ def pytest_configure() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.get_closest_marker("engine") or item.nodeid.startswith(ENGINE_USERS):
+        if item.nodeid.startswith(ENGINE_USERS):
             item.add_marker(pytest.mark.xdist_group("engine"))
