@@ -42,6 +42,5 @@ step types mypy || failed=$?
 step imports lint-imports || failed=$?
 if ((failed)); then exit "$failed"; fi
 
-# Three at once on two cores: most tests wait for a server or a clock. What needs the engine stays in one process.
-step tests pytest -n 3 --dist loadgroup "$@" || exit
+step tests pytest "$@" || exit
 printf '== all: ok, %d s\n' "$((SECONDS - total))"
