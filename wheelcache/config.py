@@ -103,7 +103,10 @@ class IndexConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MirrorConfig:
-    """`[[mirrors]]`: another root that serves the same files as the index *of* (None: the first index)."""
+    """`[[mirrors]]`: another root that serves the same files as the index *of* (None: the first index).
+
+    Every wheel is asked for there, of whatever index: the digest says whether it is the one.
+    """
 
     __pydantic_config__ = _KEBAB
 

@@ -16,7 +16,7 @@ from wheelcache.errors import IntegrityError, NetworkError, WheelcacheError
 from wheelcache.events import Note, Sink, Waiting, WheelProgress, WheelStarted
 from wheelcache.faults import Fault, SourceFault, public_url
 from wheelcache.hosts import Hosts
-from wheelcache.index import Mirror, mirror_urls
+from wheelcache.index import mirror_urls
 from wheelcache.lock import LockedWheel
 from wheelcache.pace import FetchSettings, Watch
 from wheelcache.rates import is_progress
@@ -46,7 +46,7 @@ class Shared:
 
     store: Store
     transport: Callable[[], Transport]
-    mirrors: Sequence[Mirror]
+    mirrors: Sequence[str]
     indexes: Sequence[str]
     settings: FetchSettings
     emit: Sink
@@ -96,7 +96,7 @@ class Download:
         local = [url for url in wheel.urls if _is_local(url)]
         self._roster = Roster(
             local if shared.offline else wheel.urls,
-            mirrors=[] if shared.offline else [mirror.url for mirror in shared.mirrors],
+            mirrors=[] if shared.offline else shared.mirrors,
             indexes=[] if shared.offline else shared.indexes,
             hosts=shared.hosts,
             retries=shared.settings.retries,
@@ -322,7 +322,7 @@ class Download:
             wheel.name,
             wheel.filename,
             wheel.digest,
-            Mirror(url=mirror.url),
+            mirror.url,
             known=known,
             transport=self._shared.transport(),
             guess=mirror.url not in self._shared.indexes,

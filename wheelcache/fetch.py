@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from wheelcache.digest import Digest
 from wheelcache.errors import StoreError, StoreFullError
 from wheelcache.events import Sink, TransferFinished, TransferPlanned, TransferStatus, WheelFinished
-from wheelcache.index import Mirror, wheel_sizes
+from wheelcache.index import wheel_sizes
 from wheelcache.lock import LockedWheel
 from wheelcache.outcome import WheelResult
 from wheelcache.pace import FetchSettings, Observed, Throttle, Watch
@@ -23,7 +23,7 @@ from wheelcache.store import Store
 if TYPE_CHECKING:
     from wheelcache.transport import Transport
 
-__all__ = ["FetchSettings", "Mirror", "WheelResult", "sync_wheels"]
+__all__ = ["FetchSettings", "WheelResult", "sync_wheels"]
 
 _SIZES_SECONDS: Final = 10.0
 """How long unknown sizes are asked for: they only serve to share the work, and to look at the disk."""
@@ -40,7 +40,7 @@ def sync_wheels(
     *,
     store: Store,
     transport: Callable[[], Transport],
-    mirrors: Sequence[Mirror],
+    mirrors: Sequence[str],
     settings: FetchSettings,
     emit: Sink,
     stop: threading.Event,
@@ -53,7 +53,7 @@ def sync_wheels(
         wheels: of any number of lockfiles; a digest is fetched once.
         store: where to.
         transport: makes the transport; called, once, only when something is to be fetched.
-        mirrors: other places to have wheels from.
+        mirrors: roots of Simple APIs that serve the same files; each is asked for every wheel, the digest decides.
         settings: limits.
         emit: takes events, from any thread.
         stop: once set, this returns within a second or so with what is done.
@@ -154,7 +154,7 @@ class _Sync:
         self._received = 0
         self._told = 0.0
 
-    def run(self, *, mirrors: Sequence[Mirror], indexes: Sequence[str], stop: threading.Event) -> list[WheelResult]:
+    def run(self, *, mirrors: Sequence[str], indexes: Sequence[str], stop: threading.Event) -> list[WheelResult]:
         """Fetches what is missing; returns a result per wheel."""
         from wheelcache.claims import Carrier  # noqa: PLC0415 - not needed when all is present
         from wheelcache.dispatch import Dispatcher  # noqa: PLC0415

@@ -40,20 +40,6 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Mirror:
-    """The root of a Simple API that serves the same files as an index.
-
-    Attributes:
-        url: the root; may hold credentials.
-        of: the root of the index it mirrors; None for the first. Every wheel is asked for all the same: the digest says
-            whether it is the one.
-    """
-
-    url: str
-    of: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Offer:
     """What a mirror says of one file. Without URLs and digests it does not list the file.
 
@@ -166,7 +152,7 @@ def mirror_urls(
     project: NormalizedName,
     filename: str,
     digest: Digest,
-    mirror: Mirror,
+    mirror: str,
     *,
     transport: Transport,
     known: Sequence[str] = (),
@@ -181,7 +167,7 @@ def mirror_urls(
         project: normalised (PEP 503).
         filename: the wheel's.
         digest: what its bytes must be. A mirror that lists none may have them: the transfer will tell.
-        mirror: whom to ask.
+        mirror: the root of the Simple API to ask; may hold credentials.
         transport: how.
         known: the file's URLs elsewhere, as locked.
         guess: offer rewritten URLs where the file is not listed. An index that is asked where its own file moved to
@@ -190,15 +176,15 @@ def mirror_urls(
     Raises:
         SourceFault: it cannot be asked, or refuses and there is nothing to guess.
     """
-    guesses = _guesses(mirror.url, known) if guess else Offer()
+    guesses = _guesses(mirror, known) if guess else Offer()
     try:
-        files = _project_files(mirror.url, project, transport=transport)
+        files = _project_files(mirror, project, transport=transport)
     except SourceFault as fault:
         if guesses.urls and _says_no_page(fault):
             return guesses
         raise
     named = [file for file in files if file.filename == filename]
-    listed = [(_digest_of(file), _with_credentials_of(mirror.url, file.url)) for file in named]
+    listed = [(_digest_of(file), _with_credentials_of(mirror, file.url)) for file in named]
     if not listed:
         return guesses
     return Offer(

@@ -19,7 +19,6 @@ from wheelcache.errors import WheelcacheError
 from wheelcache.events import Event, Note
 from wheelcache.faults import Fault, SourceFault
 from wheelcache.hosts import Hosts
-from wheelcache.index import Mirror
 from wheelcache.lock import LockedWheel
 from wheelcache.pace import FetchSettings, Halted, Observed, Throttle, Watch
 from wheelcache.partial import Partial
@@ -430,7 +429,7 @@ class World:
         shared = Shared(
             store=self.store,
             transport=_no_transport,
-            mirrors=[Mirror(url=url) for url in self.mirrors],
+            mirrors=list(self.mirrors),
             indexes=[],
             settings=self.settings,
             emit=self.events.append,

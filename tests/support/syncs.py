@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from support.wheels import MadeWheel
 from wheelcache.events import Event, Note
-from wheelcache.fetch import FetchSettings, Mirror, WheelResult, sync_wheels
+from wheelcache.fetch import FetchSettings, WheelResult, sync_wheels
 from wheelcache.lock import LockedWheel
 from wheelcache.store import Store
 from wheelcache.transport import Transport
@@ -61,7 +61,7 @@ class Syncs:
             wheels,
             store=self.store,
             transport=make,
-            mirrors=[Mirror(url=url) for url in mirrors],
+            mirrors=mirrors,
             settings=settings,
             emit=emit or self.events.append,
             stop=stop or threading.Event(),

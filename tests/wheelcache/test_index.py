@@ -16,7 +16,6 @@ from wheelcache.digest import digest_of_bytes, hex_of
 from wheelcache.errors import LockError, NetworkError
 from wheelcache.faults import Fault, SourceFault
 from wheelcache.index import (
-    Mirror,
     Offer,
     default_index,
     mirror_urls,
@@ -117,7 +116,7 @@ class Silence:
 
 
 def offer_of(wheel, root: str, transport: Transport, **options) -> Offer:
-    return mirror_urls("demo", wheel.filename, wheel.digest, Mirror(url=root), transport=transport, **options)
+    return mirror_urls("demo", wheel.filename, wheel.digest, root, transport=transport, **options)
 
 
 @pytest.mark.parametrize("json_api", [False, True], ids=["html", "json"])

@@ -123,7 +123,7 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) ->
 
 def fetch_wheels(session: Session, project: Project, wheels: Sequence[LockedWheel]) -> list[WheelResult]:
     """Makes the store hold wheels, as the project's `[download]` wants it; what became of each is in its result."""
-    from wheelcache.fetch import FetchSettings, Mirror, sync_wheels  # noqa: PLC0415
+    from wheelcache.fetch import FetchSettings, sync_wheels  # noqa: PLC0415
     from wheelcache.index import with_credentials  # noqa: PLC0415
 
     download = project.download
@@ -131,7 +131,7 @@ def fetch_wheels(session: Session, project: Project, wheels: Sequence[LockedWhee
         with_credentials(wheels, _own_indexes(project)),
         store=session.store,
         transport=lambda: open_transport(project),
-        mirrors=[Mirror(url=mirror.url, of=mirror.of) for mirror in project.mirrors],
+        mirrors=[mirror.url for mirror in project.mirrors],
         settings=FetchSettings(
             connections=download.connections,
             per_host=download.per_host,
