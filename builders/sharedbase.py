@@ -23,6 +23,7 @@ from builders.plan import order_of_change
 from wheelcache.digest import digest_of_json, hex_of
 from wheelcache.lock import LockedWheel
 from wheelcache.store import Store
+from wheelcache.views import make_view
 
 REPOSITORY: Final = "wheelcache/base"
 
@@ -117,7 +118,8 @@ def ensure_shared_base(
     groups = {
         _GROUPS[rank]: tuple(group) for rank, group in groupby(ordered, key=lambda wheel: order_of_change(wheel)[0])
     }
-    view = store.view(
+    view = make_view(
+        store,
         key,
         [(PurePosixPath(name, wheel.filename), wheel) for name, group in groups.items() for wheel in group],
         {},

@@ -16,6 +16,7 @@ from builders.pipconf import PIP_CONF, UV_TOML, pip_conf, uv_toml
 from wheelcache.digest import digest_of_json, hex_of
 from wheelcache.lock import LockedWheel
 from wheelcache.store import Store
+from wheelcache.views import make_view
 
 REPOSITORY: Final = "wheelcache/wheels"
 FOLDER: Final = "/wheels"
@@ -67,7 +68,8 @@ def ensure_wheel_image(
     key = ref.rpartition(":")[2]
     if engine.image_id(ref) is not None:
         return WheelImage(ref=ref)
-    view = store.view(
+    view = make_view(
+        store,
         key,
         [(_below(f"{FOLDER}/{wheel.filename}"), wheel) for wheel in wheels],
         {

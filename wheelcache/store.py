@@ -1,4 +1,4 @@
-"""The content-addressed store: whole blobs under their digest, partials beside them, views of them for builds."""
+"""The content-addressed store: whole blobs under their digest, partials beside them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from wheelcache.digest import Digest, hex_of
 from wheelcache.errors import IntegrityError, StoreError
 from wheelcache.files import (
     boot_id,
-    copy_sharing_blocks,
     move_into,
     reflink,
     store_errors,
-    sync_folder,
     write_atomically,
 )
 from wheelcache.lock import LockedWheel
@@ -290,63 +288,6 @@ class Store:
         """
         self._catalog().touch(digests, now=self._now())
 
-    def view(
-        self, key: str, entries: Sequence[tuple[PurePosixPath, LockedWheel]], texts: Mapping[PurePosixPath, str]
-    ) -> Path:
-        """Returns the folder `views/<key>` with wheels under the names given, which builds mount.
-
-        It appears whole or not at all. One that is there already is taken as it is: *key* must stand for the content.
-
-        Args:
-            key: names the content, and the folder: BuildKit tells local contexts apart by that name.
-            entries: where each wheel goes, relative.
-            texts: small files beside them.
-
-        Raises:
-            StoreError: a wheel is not in the store, or the disk failed.
-        """
-        view = self._base / "views" / key
-        if view.is_dir():
-            return view
-        temporary = view.with_name(f".{key}.{os.getpid()}.{time.monotonic_ns()}")
-        try:
-            with store_errors(view):
-                self._fill_view(temporary, entries, texts)
-                _rename_unless_made(temporary, view)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        sync_folder(view.parent)
-        return view
-
-    def _fill_view(
-        self, view: Path, entries: Sequence[tuple[PurePosixPath, LockedWheel]], texts: Mapping[PurePosixPath, str]
-    ) -> None:
-        view.mkdir()
-        for path, wheel in entries:
-            self._place(wheel, view / path)
-        for path, text in texts.items():
-            file = view / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
-            file.chmod(0o644)
-        for folder in (view, *(path for path in view.rglob("*") if path.is_dir())):
-            folder.chmod(0o755)
-
-    def _place(self, wheel: LockedWheel, destination: Path) -> None:
-        """Reflinks, else hard links, else copies a blob; the kernel may forbid links to another user's files."""
-        blob = self.blob(wheel.digest)
-        if not blob.is_file():
-            raise StoreError(f"{wheel.filename}: not in the store", hint="run wheelcache sync first")
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        if reflink(blob, destination):
-            destination.chmod(0o444)
-            return
-        try:
-            os.link(blob, destination)
-        except OSError:
-            copy_sharing_blocks(blob, destination)
-            destination.chmod(0o444)
-
     def _lock_file(self, digest: Digest) -> Path:
         return self._base / "partial" / f"{hex_of(digest)}.lock"
 
@@ -401,12 +342,3 @@ class Store:
         with suppress(OSError, StoreError):  # no room for a second copy: what does not fit is fetched again
             make = write_seed if reflink(bad, file) else functools.partial(copy_good_pieces, bad)
             make(folder, digest, boot=self.boot, size=entry.size, piece=pieces.piece_bytes, crcs=pieces.crcs)
-
-
-def _rename_unless_made(temporary: Path, folder: Path) -> None:
-    """Renames a folder; where another process was faster, its equal stays."""
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise

@@ -23,6 +23,7 @@ from wheelcache.holdings import FileFacts, Holding, Holdings, take_holdings
 from wheelcache.prune import Limits, plan_prune, prune
 from wheelcache.roots import Roots
 from wheelcache.store import Store
+from wheelcache.views import make_view
 
 DAY = 86_400.0
 NOW = float(int(time.time()))
@@ -76,7 +77,7 @@ def begin(store, made, count: int) -> Path:
 
 
 def view_of(store, key: str, *wheels) -> Path:
-    return store.view(key, [(PurePosixPath("wheels", wheel.filename), wheel) for wheel in wheels], {})
+    return make_view(store, key, [(PurePosixPath("wheels", wheel.filename), wheel) for wheel in wheels], {})
 
 
 def age(path: Path, seconds: float) -> None:

@@ -12,8 +12,7 @@ import textwrap
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from pathlib import Path
 
 import pytest
 from support.wheels import make_wheel
@@ -417,63 +416,6 @@ class TestOwnership:
         owner.stdout.close()
         with store.acquire(LOCKED.digest, timeout=5):
             pass
-
-
-class TestViews:
-    entries: ClassVar = ((PurePosixPath("wheelcache/svc") / WHEEL.filename, LOCKED),)
-    texts: ClassVar = {PurePosixPath("wheelcache/constraints.txt"): "demo==1.0\n"}
-
-    def test_hold_wheels_and_texts_that_any_user_can_read(self, store):
-        publish(store)
-        view = store.view("key-1", self.entries, self.texts)
-        assert view == store.root / "v1" / "views" / "key-1"
-        wheel = view / "wheelcache" / "svc" / WHEEL.filename
-        assert wheel.read_bytes() == WHEEL.data
-        assert (view / "wheelcache" / "constraints.txt").read_text() == "demo==1.0\n"
-        modes = {str(path.relative_to(view)): stat.S_IMODE(path.stat().st_mode) for path in view.rglob("*")}
-        assert modes == {
-            "wheelcache": 0o755,
-            "wheelcache/svc": 0o755,
-            f"wheelcache/svc/{WHEEL.filename}": 0o444,
-            "wheelcache/constraints.txt": 0o644,
-        }
-        assert stat.S_IMODE(view.stat().st_mode) == 0o755
-
-    def test_take_no_room_where_links_are_possible(self, store):
-        blob = publish(store)
-        view = store.view("key-1", self.entries, {})
-        placed = view / self.entries[0][0]
-        shared = blob.stat().st_ino == placed.stat().st_ino
-        assert shared or placed.stat().st_blocks == blob.stat().st_blocks  # a reflink says so nowhere in its stat
-
-    def test_of_one_key_are_made_once(self, store):
-        publish(store)
-        first = store.view("key-1", self.entries, self.texts)
-        before = first.stat().st_ino
-        assert store.view("key-1", self.entries, self.texts) == first
-        assert first.stat().st_ino == before
-
-    def test_appear_whole_or_not_at_all(self, store):
-        with pytest.raises(StoreError, match="not in the store"):
-            store.view("key-1", self.entries, self.texts)
-        assert not list((store.root / "v1" / "views").iterdir())
-
-    def test_made_by_two_at_once_are_one(self, store):
-        publish(store)
-        made: list[Path] = []
-        start = threading.Barrier(4)
-
-        def make() -> None:
-            start.wait()
-            made.append(store.view("key-1", self.entries, self.texts))
-
-        threads = [threading.Thread(target=make) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert made == [store.root / "v1" / "views" / "key-1"] * 4
-        assert [path.name for path in (store.root / "v1" / "views").iterdir()] == ["key-1"]
 
 
 class TestFiles:

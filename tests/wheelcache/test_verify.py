@@ -26,6 +26,7 @@ from wheelcache.mend import Mended, mend_store, put_catalog_aside
 from wheelcache.roots import Roots
 from wheelcache.store import Store
 from wheelcache.verify import Report, verify_store
+from wheelcache.views import make_view
 
 DAY = 86_400.0
 WHEELS = [make_wheel(f"wheel{number}", size=size) for number, size in enumerate((900_000, 300_000, 70_000))]
@@ -153,7 +154,7 @@ class TestASoundStore:
         assert all(entry.verified_at > 0 for entry in again.known().values())
 
     def test_links_of_views_to_its_blobs_are_no_findings(self, store):
-        store.view("key", [(PurePosixPath("wheelcache") / SMALL.filename, SMALL.locked())], {})
+        make_view(store, "key", [(PurePosixPath("wheelcache") / SMALL.filename, SMALL.locked())], {})
         assert found(store) == []
 
     def test_holds_what_commands_projects_and_pins_need(self, store, tmp_path):
@@ -197,7 +198,7 @@ class TestRot:
         assert found(store) == []
 
     def test_of_a_blob_that_a_view_links_to_is_found_there_as_well(self, store):
-        view = store.view("key", [(PurePosixPath("wheelcache") / BIG.filename, BIG.locked())], {})
+        view = make_view(store, "key", [(PurePosixPath("wheelcache") / BIG.filename, BIG.locked())], {})
         placed = view / "wheelcache" / BIG.filename
         if not placed.samefile(store.blob(BIG.digest)):
             pytest.skip("this disk shares blocks instead of files")
