@@ -15,8 +15,8 @@ from support.wheels import MadeWheel, make_wheel
 from wheelcache.digest import Digest
 from wheelcache.holdings import take_holdings
 from wheelcache.lock import LockedWheel
-from wheelcache.prune import Limits, plan_prune
 from wheelcache.prune import prune as prune_store
+from wheelcache.pruneplan import Limits, plan_prune
 from wheelcache.roots import Roots
 from wheelcache.store import Store
 

@@ -20,7 +20,8 @@ from support.wheels import make_wheel
 from wheelcache.digest import hex_of
 from wheelcache.errors import StoreError
 from wheelcache.holdings import FileFacts, Holding, Holdings, take_holdings
-from wheelcache.prune import Limits, plan_prune, prune
+from wheelcache.prune import prune
+from wheelcache.pruneplan import Limits, plan_prune
 from wheelcache.roots import Roots
 from wheelcache.store import Store
 from wheelcache.views import make_view
@@ -455,7 +456,8 @@ CHURN = """
     import sys, threading, time
     from pathlib import Path
     from wheelcache.holdings import take_holdings
-    from wheelcache.prune import Limits, plan_prune, prune
+    from wheelcache.prune import prune
+    from wheelcache.pruneplan import Limits, plan_prune
     from wheelcache.roots import Roots
     from wheelcache.store import Store
     store = Store.open(Path(sys.argv[1]))

@@ -18,7 +18,8 @@ from wheelcache.errors import UsageError, WheelcacheError
 if TYPE_CHECKING:
     from wheelcache.digest import Digest
     from wheelcache.holdings import Holdings
-    from wheelcache.prune import Limits, Plan, Pruned, Removal
+    from wheelcache.prune import Pruned
+    from wheelcache.pruneplan import Limits, Plan, Removal
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
 _SHOWN: Final = 3
@@ -68,7 +69,8 @@ def command(
     Example: wheelcache prune --max-size 60GB --dry-run
     """
     from wheelcache.holdings import take_holdings  # noqa: PLC0415 - SQLite
-    from wheelcache.prune import Limits, Pruned, prune  # noqa: PLC0415
+    from wheelcache.prune import Pruned, prune  # noqa: PLC0415
+    from wheelcache.pruneplan import Limits  # noqa: PLC0415
 
     size = (session.project.cache.max_size or None) if max_size is None else max_size
     limits = Limits(max_size=size, older_than=older_than, is_all=is_all)
@@ -101,7 +103,8 @@ def prune_after_sync(session: Session, max_size: int) -> None:
     What goes wrong is warned of: the sync itself was done.
     """
     from wheelcache.holdings import take_holdings  # noqa: PLC0415 - not needed where no size is given
-    from wheelcache.prune import Limits, Tally, prune  # noqa: PLC0415
+    from wheelcache.prune import prune  # noqa: PLC0415
+    from wheelcache.pruneplan import Limits, Tally  # noqa: PLC0415
 
     try:
         holdings = take_holdings(session.store, session.roots, now=time.time())
@@ -123,7 +126,7 @@ def prune_after_sync(session: Session, max_size: int) -> None:
 
 
 def _decide(session: Session, holdings: Holdings, needed: Mapping[Digest, Sequence[str]], limits: Limits) -> Plan:
-    from wheelcache.prune import plan_prune  # noqa: PLC0415
+    from wheelcache.pruneplan import plan_prune  # noqa: PLC0415
 
     leases = session.roots.leases()
     return plan_prune(
