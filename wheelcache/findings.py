@@ -57,3 +57,21 @@ class Finding:
             "found": self.found,
             "hint": self.hint,
         }
+
+
+class Findings(list[Finding]):
+    """Findings in the order in which they are made."""
+
+    def note(
+        self,
+        kind: Kind,
+        path: Path,
+        expected: str,
+        found: str,
+        hint: str,
+        *,
+        digest: Digest | None = None,
+        seen: os.stat_result | None = None,
+    ) -> None:
+        """Adds one; arguments as for `Finding`."""
+        self.append(Finding(kind=kind, path=path, expected=expected, found=found, hint=hint, digest=digest, seen=seen))

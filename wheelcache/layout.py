@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from wheelcache.digest import Digest, parse_digest
-from wheelcache.findings import Finding, Kind
+from wheelcache.findings import Findings, Kind
 from wheelcache.reading import kind_of
 
 DEAD_SECONDS: Final = 3600.0
@@ -51,7 +51,7 @@ class Layout:
 
     blobs: dict[Digest, tuple[Path, os.stat_result]] = field(default_factory=dict)
     files: dict[str, list[Path]] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
 
 
 def read_layout(base: Path, *, now: float) -> Layout:
@@ -131,7 +131,7 @@ class _Walk:
         except FileNotFoundError:
             return
         except OSError as error:
-            self._note(
+            self._layout.findings.note(
                 "unreadable", folder, "a folder that can be listed", str(error.strerror), "check its permissions"
             )
             return
@@ -144,40 +144,30 @@ class _Walk:
         mode = folder.lstat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             hint = f"chmod o-w '{folder}', then run wheelcache verify: anybody may have put other files there"
-            self._note("open-folder", folder, "a folder that others cannot change", f"mode {mode & 0o7777:o}", hint)
+            self._layout.findings.note(
+                "open-folder", folder, "a folder that others cannot change", f"mode {mode & 0o7777:o}", hint
+            )
 
     def _is_folder(self, path: Path, found: os.stat_result) -> bool:
         """True for a folder of the store; what stands in its place is for people to judge."""
         if stat.S_ISDIR(found.st_mode):
             return True
         hint = "it is not followed; put a folder in its place: to move the store elsewhere, use --cache-dir"
-        self._note("stray", path, "a folder", kind_of(found.st_mode), hint)
+        self._layout.findings.note("stray", path, "a folder", kind_of(found.st_mode), hint)
         return False
 
     def _odd(self, path: Path, found: os.stat_result, kind: Kind, expected: str) -> None:
         """Notes something with a name that is not ours, or that of a temporary file."""
         if not _TEMPORARY.fullmatch(path.name):
-            self._note(kind, path, expected, f"{kind_of(found.st_mode)} named {path.name!r}", _ASIDE, seen=found)
+            self._layout.findings.note(
+                kind, path, expected, f"{kind_of(found.st_mode)} named {path.name!r}", _ASIDE, seen=found
+            )
         elif self._now - found.st_mtime > DEAD_SECONDS:
             age = f"untouched for {(self._now - found.st_mtime) / 3600:.0f} hours"
-            self._note("temporary", path, "a process that still writes it", age, _ASIDE, seen=found)
+            self._layout.findings.note("temporary", path, "a process that still writes it", age, _ASIDE, seen=found)
 
     def _stray(self, path: Path, found: os.stat_result, expected: str, digest: Digest | None = None) -> None:
-        self._note("stray", path, expected, kind_of(found.st_mode), _ASIDE, digest=digest, seen=found)
-
-    def _note(
-        self,
-        kind: Kind,
-        path: Path,
-        expected: str,
-        found: str,
-        hint: str,
-        *,
-        digest: Digest | None = None,
-        seen: os.stat_result | None = None,
-    ) -> None:
-        finding = Finding(kind=kind, path=path, expected=expected, found=found, hint=hint, digest=digest, seen=seen)
-        self._layout.findings.append(finding)
+        self._layout.findings.note("stray", path, expected, kind_of(found.st_mode), _ASIDE, digest=digest, seen=found)
 
 
 def _digest(path: Path) -> Digest | None:

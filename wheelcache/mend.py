@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from wheelcache.begun import held, partial_files
 from wheelcache.digest import Digest
 from wheelcache.files import move_into, store_errors
 from wheelcache.findings import Finding
 from wheelcache.partialcheck import check_partial, rewrite_journal
 from wheelcache.store import Store
-from wheelcache.verify import held, partial_files
 
 _MOVED: Final = frozenset({"stray", "wrong-name", "temporary", "lock"})
 

@@ -6,30 +6,24 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from wheelcache.begun import examine_partial, partial_files
 from wheelcache.catalog import Entry, Pieces
 from wheelcache.catalogcheck import check_catalog
-from wheelcache.digest import Digest, hex_of, parse_digest
+from wheelcache.digest import Digest, parse_digest
 from wheelcache.errors import StoreError
 from wheelcache.events import Sink, StoreRead
-from wheelcache.findings import Finding, Kind
+from wheelcache.findings import Finding, Findings
 from wheelcache.inventory import entry_of
 from wheelcache.layout import DEAD_SECONDS, Layout, read_layout
 from wheelcache.partial import PIECE_BYTES
-from wheelcache.partialcheck import Checked, check_partial
 from wheelcache.reading import Content, Unread, Wanted, read_files
 from wheelcache.roots import Roots
 from wheelcache.store import Store
-
-OLD_SECONDS: Final = 30 * 86_400.0
-"""A partial that nobody touched for so long, and that no running command needs, is nobody's any more."""
-
-LEFT_SECONDS: Final = 86_400.0
-"""A lock file without a partial is left by a sync that got nothing; so old, it is left over."""
 
 _MOST_THREADS: Final = 8
 _TELL_SECONDS: Final = 0.25
@@ -47,7 +41,7 @@ class Report:
         is_complete: False where it was stopped.
     """
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
     blobs: int = 0
     read: int = 0
     is_complete: bool = True
@@ -182,14 +176,16 @@ class _Verification:
             self._rotten(digest, content.wanted.path, content.reason, found)
         elif not content.is_gone:  # as one is that was pruned, or put aside by a sync
             hint = "check its permissions"
-            self._add("unreadable", content.wanted.path, str(digest), content.reason, hint, digest=digest)
+            self._report.findings.note(
+                "unreadable", content.wanted.path, str(digest), content.reason, hint, digest=digest
+            )
 
     def _rotten(self, digest: Digest, path: Path, what: str, found: os.stat_result) -> None:
         hint = "wheelcache verify --repair fetches what is damaged"
-        self._add("rot", path, str(digest), what, hint, digest=digest, seen=found)
+        self._report.findings.note("rot", path, str(digest), what, hint, digest=digest, seen=found)
         for linked in _linked(self._base / "views", found):
             hint = "this view has the same file; wheelcache verify --repair moves it away, the next build makes it anew"
-            self._add("rot", linked, str(digest), what, hint, digest=digest, seen=found)
+            self._report.findings.note("rot", linked, str(digest), what, hint, digest=digest, seen=found)
 
     def _note(self, verified: list[tuple[Digest, Content]]) -> None:
         """Tells the catalog what was read, and says where it said something else."""
@@ -202,13 +198,17 @@ class _Verification:
                 unknown.append(entry_of(digest, content.wanted.path, content.found))
             elif entry.size != content.found.st_size:
                 expected = f"{entry.filename}: {content.found.st_size:,} bytes"
-                self._add("catalog", catalog, expected, f"{entry.size:,} bytes", "put right by this run", digest=digest)
+                self._report.findings.note(
+                    "catalog", catalog, expected, f"{entry.size:,} bytes", "put right by this run", digest=digest
+                )
             piece = content.wanted.piece
             pieces = Pieces(piece_bytes=piece, crcs=content.crcs) if piece else None
             before = self._checks.get(digest)
             if before and pieces and before != pieces and entry is not None:
                 expected = f"{entry.filename}: the checksums of its pieces"
-                self._add("catalog", catalog, expected, "others", "put right by this run", digest=digest)
+                self._report.findings.note(
+                    "catalog", catalog, expected, "others", "put right by this run", digest=digest
+                )
             news.append((digest, content.found, pieces))
         self._store.add_known(entry for entry in unknown if entry.filename)
         self._store.note_verified(news)
@@ -238,34 +238,21 @@ class _Verification:
         try:
             needs, leases = roots.survey(), roots.leases()
         except StoreError as error:
-            self._add("unreadable", self._base, "projects, leases and pins that can be read", error.message, error.hint)
+            self._report.findings.note(
+                "unreadable", self._base, "projects, leases and pins that can be read", error.message, error.hint
+            )
             return set()
         for path, reason in needs.damaged.items():
             hint = "sync its project again, or remove this file: then nothing is kept on its account"
-            self._add("root", path, "what a project or command needs", reason, hint)
+            self._report.findings.note("root", path, "what a project or command needs", reason, hint)
         live = {lease.file for lease in leases} | needs.damaged.keys()
         for path in layout.files.get("leases", []):
             with suppress(FileNotFoundError):
                 found = path.lstat()
                 if path not in live and self._now() - found.st_mtime > DEAD_SECONDS:
                     hint = "wheelcache verify --repair moves it into the quarantine"
-                    self._add("temporary", path, "a command that runs", "none", hint, seen=found)
+                    self._report.findings.note("temporary", path, "a command that runs", "none", hint, seen=found)
         return set(needs.reasons)
-
-    def _add(
-        self,
-        kind: Kind,
-        path: Path,
-        expected: str,
-        found: str,
-        hint: str,
-        *,
-        digest: Digest | None = None,
-        seen: os.stat_result | None = None,
-    ) -> None:
-        self._report.findings.append(
-            Finding(kind=kind, path=path, expected=expected, found=found, hint=hint, digest=digest, seen=seen)
-        )
 
 
 class _Progress:
@@ -291,95 +278,6 @@ class _Progress:
         seconds = max(time.monotonic() - self._began, 0.001)
         if self._size:
             self._emit(StoreRead(read=self.read, size=self.read, rate=self.read / seconds))
-
-
-def partial_files(store: Store, digest: Digest) -> list[Path]:
-    """Returns where a partial, its journal and its lock file are, or would be."""
-    return [store.root / "v1" / "partial" / f"{hex_of(digest)}.{suffix}" for suffix in ("part", "json", "lock")]
-
-
-def examine_partial(
-    store: Store, digest: Digest, *, size: int | None, is_needed: bool, now: float, stop: threading.Event
-) -> Checked:
-    """Looks at what there is of a digest below `partial/`; what somebody writes to, or is not ours, has no findings.
-
-    Args:
-        store: where.
-        digest: of what.
-        size: of the whole, in bytes, where it is known.
-        is_needed: True where somebody may still go on with it, however old it is.
-        now: seconds since 1970.
-        stop: once set, this returns.
-    """
-    part, _, lock_file = partial_files(store, digest)
-    with held(store, digest) as is_ours:
-        if not is_ours:
-            return Checked()
-        oldest = now - OLD_SECONDS if not is_needed else 0.0
-        try:
-            checked = check_partial(part.parent, digest, boot=store.boot, size=size, oldest=oldest, is_over=stop.is_set)
-            if checked.is_anything or not lock_file.exists():
-                return checked
-            found = lock_file.stat()
-        except OSError as error:
-            return Checked(findings=(_unreadable(error, part, digest),))
-        if now - found.st_mtime < LEFT_SECONDS:
-            return checked
-        return Checked(findings=(_left_over(lock_file, digest, now - found.st_mtime, found),))
-
-
-@contextmanager
-def held(store: Store, digest: Digest) -> Iterator[bool]:
-    """Holds the lock of a digest, without leaving a lock file where there was none.
-
-    Yields:
-        False where somebody writes to this digest, or the lock file is another user's: nothing of it may be touched.
-    """
-    lock_file = partial_files(store, digest)[2]
-    before = _inode(lock_file)
-    try:
-        lock = store.acquire(digest, timeout=0)
-    except StoreError:
-        lock = None
-    if lock is None:
-        yield False
-        return
-    with lock:
-        try:
-            yield True
-        finally:
-            if _inode(lock_file) != before:
-                lock_file.unlink(missing_ok=True)
-
-
-def _inode(file: Path) -> int | None:
-    try:
-        return file.lstat().st_ino
-    except FileNotFoundError:
-        return None
-
-
-def _unreadable(error: OSError, part: Path, digest: Digest) -> Finding:
-    return Finding(
-        kind="unreadable",
-        path=Path(error.filename or part),
-        digest=digest,
-        expected="a partial and its journal that can be read",
-        found=str(error.strerror),
-        hint="check its permissions and the disk",
-    )
-
-
-def _left_over(lock_file: Path, digest: Digest, age: float, found: os.stat_result) -> Finding:
-    return Finding(
-        kind="lock",
-        path=lock_file,
-        digest=digest,
-        expected="a partial beside it, or somebody who holds it",
-        found=f"neither, {age / 86_400:.0f} days after it was made",
-        hint="harmless; wheelcache verify --repair moves it into the quarantine",
-        seen=found,
-    )
 
 
 def _is_still(path: Path, seen: os.stat_result) -> bool:
