@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -24,7 +24,7 @@ from tenacity import (
 from builders.commands import BuildRequest, buildx_build
 from builders.errors import BuildError
 from builders.failures import Failure, classify, plain
-from builders.rawjson import BuildProgress
+from builders.rawjson import BuildProgress, StepResult, add_up
 from wheelcache.events import BuildStarted, Sink, Waiting
 from wheelcache.lock import service_slug
 from wheelcache.programs import ProgramStoppedError, Runner
@@ -49,7 +49,7 @@ class Outcome:
         log: the last attempt's whole log.
         sent: bytes of local files sent to the engine.
         contexts: the named contexts that the build took up.
-        ran: the names of the steps that ran rather than being cached.
+        steps: how each step ended, all attempts together.
     """
 
     image_id: str
@@ -60,7 +60,7 @@ class Outcome:
     log: Path
     sent: int
     contexts: frozenset[str]
-    ran: tuple[str, ...]
+    steps: tuple[StepResult, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,10 +98,14 @@ class Builder:
         """
         began = time.monotonic()
         numbers = count(1)
+        steps: tuple[StepResult, ...] = ()
 
         def once() -> Outcome:
+            nonlocal steps
             number = next(numbers)
-            return self._once(name, number, request_for(number), has_network, began)
+            outcome = self._once(name, number, request_for(number), has_network, began)
+            steps = add_up(steps, outcome.steps)
+            return replace(outcome, steps=steps)
 
         retrying = Retrying(
             stop=stop_after_attempt(self.retries + 1),
@@ -152,7 +156,7 @@ class Builder:
             log=log,
             sent=progress.bytes_sent,
             contexts=progress.contexts,
-            ran=tuple(step.name for step in progress.steps.values() if step.started and not step.cached),
+            steps=progress.results,
         )
 
     def _new_log(self, name: str, attempt: int) -> Path:

@@ -6,12 +6,12 @@ import base64
 import binascii
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from wheelcache.events import Sink, StepFinished, StepStarted
+from wheelcache.events import Sink, StepFinished, StepStarted, StepState
 from wheelcache.redaction import without_userinfo
 
 TAIL_LINES: Final = 400
@@ -25,6 +25,7 @@ class Vertex:
     Attributes:
         name: the instruction as the Dockerfile has it, without the credentials of its URLs.
         error: why it failed; empty when it did not. Steps given up because another one failed carry none.
+        is_given_up: True when it was stopped because another one failed, or because the client went away.
     """
 
     digest: str
@@ -33,6 +34,7 @@ class Vertex:
     completed: str = ""
     cached: bool = False
     error: str = ""
+    is_given_up: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,13 +114,17 @@ class Decoder:
 def _messages(document: Mapping[str, object]) -> Iterator[Message]:
     """Reads one `client.SolveStatus`; keys of later versions are passed over."""
     for entry in _entries(document, "vertexes"):
+        error = _text(entry, "error")
+        # So does BuildKit call a step that it stopped because another one failed, or because the client went away.
+        is_given_up = error.endswith("context canceled")
         yield Vertex(
             digest=_text(entry, "digest"),
             name=without_userinfo(_text(entry, "name")),
             started=_text(entry, "started"),
             completed=_text(entry, "completed"),
             cached=entry.get("cached") is True,
-            error="" if _is_given_up(_text(entry, "error")) else without_userinfo(_text(entry, "error")),
+            error="" if is_given_up else without_userinfo(error),
+            is_given_up=is_given_up,
         )
     for entry in _entries(document, "statuses"):
         yield Status(
@@ -151,9 +157,35 @@ def _number(entry: Mapping[str, object], key: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _is_given_up(error: str) -> bool:
-    """True for a step that was stopped because another one failed, or because the client went away."""
-    return error.endswith("context canceled")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepResult:
+    """How one step ended.
+
+    Attributes:
+        name: BuildKit's vertex name.
+        state: `cached` where nothing ran.
+        seconds: how long it ran, all its runs together.
+        sent: bytes of local files sent for it.
+    """
+
+    name: str
+    state: StepState
+    seconds: float
+    sent: int = 0
+
+
+def add_up(earlier: Iterable[StepResult], later: Iterable[StepResult]) -> tuple[StepResult, ...]:
+    """Returns the steps of two attempts as those of one: what the first did is not undone by being cached later."""
+    steps = {step.name: step for step in earlier}
+    for step in later:
+        before = steps.get(step.name, StepResult(name=step.name, state=step.state, seconds=0.0))
+        steps[step.name] = StepResult(
+            name=step.name,
+            state=before.state if step.state == "cached" else step.state,
+            seconds=before.seconds + step.seconds,
+            sent=before.sent + step.sent,
+        )
+    return tuple(steps.values())
 
 
 @dataclass(kw_only=True, slots=True)
@@ -174,6 +206,7 @@ class Step:
     completed: str = ""
     cached: bool = False
     error: str = ""
+    is_given_up: bool = False
     seconds: float = 0.0
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     sent: dict[str, int] = field(default_factory=dict)
@@ -183,6 +216,13 @@ class Step:
     def is_running(self) -> bool:
         """True between its start and its end."""
         return bool(self.started) and not self.completed
+
+    @property
+    def state(self) -> StepState:
+        """How it ended, once it has."""
+        if self.error:
+            return "failed"
+        return "cached" if self.cached else "done"
 
     @property
     def log(self) -> str:
@@ -231,6 +271,15 @@ class BuildProgress:
         return next((step for step in self.steps.values() if step.error), None)
 
     @property
+    def results(self) -> tuple[StepResult, ...]:
+        """How the steps ended that came to an end of their own, in the order in which they were first heard of."""
+        return tuple(
+            StepResult(name=step.name, state=step.state, seconds=step.seconds, sent=sum(step.sent.values()))
+            for step in self.steps.values()
+            if step.completed and not step.is_given_up
+        )
+
+    @property
     def bytes_sent(self) -> int:
         """Bytes of local contexts that were sent to the engine: files, and for each context the list of its names.
 
@@ -268,6 +317,7 @@ class BuildProgress:
         step.started, step.completed = vertex.started, vertex.completed
         step.cached = step.cached or vertex.cached
         step.error = vertex.error or step.error
+        step.is_given_up = vertex.is_given_up
         is_new_run = bool(vertex.started) and vertex.started != was_started
         if is_new_run and not was_started:
             self._write(f"#{step.number} {step.name}\n")
@@ -280,14 +330,9 @@ class BuildProgress:
         seconds = _seconds_between(step.started, step.completed)
         step.seconds += seconds
         self._end_line(step)
-        if step.error:
-            state, word = "failed", f"ERROR: {step.error}"
-        elif step.cached:
-            state, word = "cached", "CACHED"
-        else:
-            state, word = "done", f"DONE {seconds:.1f}s"
-        self._emit(StepFinished(name=self._name, step=step.name, state=state, seconds=seconds))  # type: ignore[arg-type]
-        self._write(f"#{step.number} {word}\n")
+        words = {"failed": f"ERROR: {step.error}", "cached": "CACHED", "done": f"DONE {seconds:.1f}s"}
+        self._emit(StepFinished(name=self._name, step=step.name, state=step.state, seconds=seconds))
+        self._write(f"#{step.number} {words[step.state]}\n")
 
     def _log(self, step: Step, data: bytes) -> None:
         *lines, step.open_line = (step.open_line + data).split(b"\n")

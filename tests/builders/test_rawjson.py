@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders.rawjson import BuildProgress, Decoder, LogLine, Message, Status, Text, Vertex
-from wheelcache.events import Event, StepFinished, StepStarted
+from builders.rawjson import BuildProgress, Decoder, LogLine, Message, Status, StepResult, Text, Vertex, add_up
+from wheelcache.events import Event, StepFinished, StepStarted, StepState
 
 RUN = "sha256:" + "a" * 64
 CONTEXT = "sha256:" + "b" * 64
@@ -118,6 +118,29 @@ def test_a_step_taken_up_again_counts_all_its_seconds() -> None:
     progress, events, _ = progress_of(data.encode())
     assert progress.steps[RUN].seconds == pytest.approx(3.5)
     assert sum(isinstance(event, StepFinished) for event in events) == 2
+
+
+def test_how_each_step_ended_is_known_but_not_of_those_given_up() -> None:
+    assert progress_of(stream(2))[0].results == (
+        StepResult(name="[internal] load build context", state="done", seconds=0.0, sent=2048),
+        StepResult(name="[1/2] FROM base", state="cached", seconds=0.0),
+        StepResult(name="[2/2] RUN pip install {x}", state="failed", seconds=2.5),
+    )
+
+
+def test_two_attempts_add_up_to_what_was_done_in_either() -> None:
+    def step(name: str, state: StepState, seconds: float) -> StepResult:
+        return StepResult(name=name, state=state, seconds=seconds)
+
+    first = [step("base", "cached", 0), step("apt", "done", 30), step("pip", "failed", 5), step("tool", "done", 1)]
+    second = [step("base", "cached", 0), step("apt", "cached", 0), step("pip", "done", 7), step("app", "done", 2)]
+    assert add_up(first, second) == (
+        step("base", "cached", 0),
+        step("apt", "done", 30),
+        step("pip", "done", 12),
+        step("tool", "done", 1),
+        step("app", "done", 2),
+    )
 
 
 def test_bytes_of_local_contexts_are_counted_once() -> None:
