@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import threading
@@ -16,14 +15,11 @@ from wheelcache.digest import Digest, hex_of
 from wheelcache.errors import StoreError
 from wheelcache.files import store_errors, sync_folder, write_atomically
 from wheelcache.journal import LINE_BYTES, Head, Mark, line_of, read_journal
+from wheelcache.runninghash import RunningHash
 from wheelcache.spans import Span, missing_spans
 
 PIECE_BYTES: Final = 2 << 20
 """Bytes of a piece: what is fetched again where one byte is wrong."""
-
-_BLOCK: Final = 1 << 20
-_CATCH_UP: Final = 8 << 20
-"""Bytes that a writer may hash for others before it goes on; more is left to whoever is in less of a hurry."""
 
 _FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # each is unknown to some system
 
@@ -102,9 +98,7 @@ class Partial:
         self._piece = piece
         self._guard = threading.Lock()
         self._flushing = threading.Lock()
-        self._hashing = threading.Lock()
-        self._hash = hashlib.sha256()
-        self._hashed = 0
+        self._hash = RunningHash(lambda count, position: _read_at(self._descriptor, count, position), self._gapless)
         self._marks: list[Mark] = []
         self._journal = -1
         self._is_named = False
@@ -146,7 +140,7 @@ class Partial:
         Raises:
             StoreError: the disk failed.
         """
-        with self._hashing, self._flushing, self._guard, store_errors(self._journal_file):
+        with self._hash.guard, self._flushing, self._guard, store_errors(self._journal_file):
             self.size = size
             self._fit()
             self._note_head()
@@ -179,9 +173,8 @@ class Partial:
 
     def digest(self) -> Digest:
         """Returns the digest of all bytes up to the first that is missing."""
-        with self._hashing, store_errors(self._file):
-            self._hash_on(None)
-            return Digest(f"sha256:{self._hash.hexdigest()}")
+        with store_errors(self._file):
+            return self._hash.digest()
 
     def read_piece(self, index: int) -> bytes:
         """Returns the bytes that a piece has."""
@@ -194,12 +187,11 @@ class Partial:
         Raises:
             StoreError: the disk failed.
         """
-        with self._hashing, self._flushing, store_errors(self._file):
+        with self._hash.guard, self._flushing, store_errors(self._file):
             with self._guard:
                 self._set_mark(index, Mark())
             os.fsync(self._journal)  # before the bytes: an old mark must never vouch for new bytes
-            if self._hashed > index * self._piece:
-                self._hash, self._hashed = hashlib.sha256(), 0
+            self._hash.forget(index * self._piece)
         self.write(index * self._piece, data)
 
     def flush(self) -> None:
@@ -223,7 +215,7 @@ class Partial:
 
     def restart(self, *, size: int | None) -> None:
         """Throws all bytes away; *size* is what it is to become."""
-        with self._hashing, self._flushing, self._guard, store_errors(self._file):
+        with self._hash.guard, self._flushing, self._guard, store_errors(self._file):
             self.size = size
             self._begin()
 
@@ -281,33 +273,14 @@ class Partial:
                     Mark(written=mark.written + count, crc=crc, synced=mark.synced, synced_crc=mark.synced_crc),
                 )
                 self.present += count
-            self._hash_next(start, done)
+            self._hash.add(start, done)
             start += count
         return len(data)
 
-    def _hash_next(self, position: int, data: memoryview) -> None:
-        """Hashes bytes that were just written, where they come next; others are read back when their turn comes."""
-        if position > self._hashed + _CATCH_UP or not self._hashing.acquire(blocking=False):
-            return
-        try:
-            if position > self._hashed:
-                self._hash_on(position)
-            if position == self._hashed:
-                self._hash.update(data)
-                self._hashed += len(data)
-        finally:
-            self._hashing.release()
-
-    def _hash_on(self, end: int | None) -> None:
-        """Hashes what is there, up to the first missing byte or *end*; the caller holds `_hashing`."""
-        with self._guard:
-            first = missing_spans([mark.written for mark in self._marks], piece=self._piece, size=self.size)[:1]
-        whole = first[0].start if first else self.size or 0
-        end = whole if end is None else min(whole, end)
-        while self._hashed < end:
-            block = _read_at(self._descriptor, min(_BLOCK, end - self._hashed), self._hashed)
-            self._hash.update(block)
-            self._hashed += len(block)
+    def _gapless(self) -> int:
+        """Returns the bytes that are there from the start on, without a gap."""
+        gap = next(iter(self.missing()), None)
+        return gap.start if gap is not None else self.size or 0
 
     def _mark(self, index: int) -> Mark:
         """Returns a piece's mark; the caller holds `_guard`."""
@@ -329,8 +302,7 @@ class Partial:
         for index, mark in enumerate(self._marks):
             if mark.written and index * self._piece + mark.written > self.size:
                 self._set_mark(index, Mark())
-                if self._hashed > index * self._piece:
-                    self._hash, self._hashed = hashlib.sha256(), 0
+                self._hash.forget(index * self._piece)
         del self._marks[-(-self.size // self._piece) :]
 
     def _note_head(self) -> None:
@@ -372,9 +344,7 @@ class Partial:
                 self._marks[index] = Mark()
                 continue
             self.present += len(data)
-            if self._hashed == start:
-                self._hash.update(data)
-                self._hashed += len(data)
+            self._hash.add(start, data)
 
     def _fits(self, end: int) -> bool:
         return self.size is None or end <= self.size
@@ -385,7 +355,8 @@ class Partial:
         os.ftruncate(self._journal, 0)
         count = 0 if self.size is None else -(-self.size // self._piece)
         self._marks = [Mark()] * count
-        self._hash, self._hashed, self.present = hashlib.sha256(), 0, 0
+        self._hash.forget(0)
+        self.present = 0
         self._note_head()
         os.pwrite(self._journal, line_of(Mark()) * count, LINE_BYTES)
 
