@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import click
 
@@ -107,6 +107,20 @@ def _all(*options: Decorator) -> Decorator:
 compose_options: Final = _all(_FILE_OPTION)
 target_options: Final = _all(*_TARGET_OPTIONS, _INDEX_OPTION)
 download_options: Final = _all(*_DOWNLOAD_OPTIONS)
+
+
+class Flags(TypedDict, total=False):
+    """What `compose_options`, `target_options` and `download_options` hand to a command."""
+
+    files: tuple[Path, ...]
+    python: str | None
+    platform: str | None
+    index_url: str | None
+    mirrors: tuple[str, ...]
+    timeout: float | None
+    deadline: float | None
+    connections: int | None
+    limit_rate: int | None
 
 
 def with_flags(

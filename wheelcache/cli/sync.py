@@ -6,13 +6,13 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from wheelcache.cli.app import global_options
 from wheelcache.cli.lockfiles import Locked, from_services, read_locked, split_arguments, standing_lockfiles
-from wheelcache.cli.options import compose_options, download_options, target_options, with_flags
+from wheelcache.cli.options import Flags, compose_options, download_options, target_options, with_flags
 from wheelcache.cli.session import Session, describe_bytes, describe_wheels, open_transport
 from wheelcache.config import Project
 from wheelcache.errors import ExitCode, IntegrityError, NetworkError, StoreError, StoreFullError, WheelcacheError
@@ -39,35 +39,18 @@ def command(
     session: Session,
     arguments: tuple[str, ...],
     requirements: tuple[Path, ...],
-    files: tuple[Path, ...],
-    python: str | None,
-    platform: str | None,
-    index_url: str | None,
     frozen: bool,
-    mirrors: tuple[str, ...],
-    timeout: float | None,
-    deadline: float | None,
-    connections: int | None,
-    limit_rate: int | None,
     dry_run: bool,
+    **flags: Unpack[Flags],
 ) -> None:
     """Lock what is unlocked or stale, then make the store complete: for every service, or just those named.
 
     Example: wheelcache sync ml --mirror https://mirror.example/simple
     """
-    project = with_flags(
-        session.project,
-        files=files,
-        python=python,
-        platform=platform,
-        index_url=index_url,
-        mirrors=mirrors,
-        timeout=timeout,
-        deadline=deadline,
-        connections=connections,
-        limit_rate=limit_rate,
+    project = with_flags(session.project, **flags)
+    locked = _locked(
+        session, project, arguments, requirements, frozen=frozen, is_target_given=flags["python"] is not None
     )
-    locked = _locked(session, project, arguments, requirements, frozen=frozen, is_target_given=python is not None)
     session.checkpoint()
     if dry_run:
         show_plan(session, locked)

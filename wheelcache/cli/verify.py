@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import click
 
 from wheelcache.cli.app import global_options
 from wheelcache.cli.lockfiles import Locked, read_locked, split_arguments, standing_lockfiles
-from wheelcache.cli.options import download_options, target_options, with_flags
+from wheelcache.cli.options import Flags, download_options, target_options, with_flags
 from wheelcache.cli.session import Session, describe_bytes
 from wheelcache.cli.sync import fetch_wheels
 from wheelcache.config import Project
@@ -41,14 +41,7 @@ def command(
     arguments: tuple[str, ...],
     repair: bool,
     fast: bool,
-    python: str | None,
-    platform: str | None,
-    index_url: str | None,
-    mirrors: tuple[str, ...],
-    timeout: float | None,
-    deadline: float | None,
-    connections: int | None,
-    limit_rate: int | None,
+    **flags: Unpack[Flags],
 ) -> None:
     """Read every blob in the store, and say what is wrong there; with --repair, put it right.
 
@@ -61,20 +54,10 @@ def command(
         raise UsageError(
             "--fast reads no blob, and so has nothing to repair", hint="run wheelcache verify --repair without --fast"
         )
-    project = with_flags(
-        session.project,
-        python=python,
-        platform=platform,
-        index_url=index_url,
-        mirrors=mirrors,
-        timeout=timeout,
-        deadline=deadline,
-        connections=connections,
-        limit_rate=limit_rate,
-    )
+    project = with_flags(session.project, **flags)
     wheels: list[LockedWheel] = []
     if repair or arguments:
-        wheels = _known_wheels(session, project, arguments, is_target_given=python is not None)
+        wheels = _known_wheels(session, project, arguments, is_target_given=flags["python"] is not None)
     from wheelcache.verify import usable_threads, verify_store  # noqa: PLC0415
 
     began = time.monotonic()
