@@ -1,4 +1,4 @@
-"""Decides which services share which heavy wheels: the groups behind the shared bases."""
+"""Decides which services share which wheels: the groups behind the shared bases."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ class Sharer:
         name: the service.
         ground: what must be equal for two services to share: the base image's id and the target.
         wheels: everything that the service's lockfile means.
+        takes_light: True where small wheels may come from the base as well.
     """
 
     name: str
     ground: tuple[str, str]
     wheels: tuple[LockedWheel, ...]
+    takes_light: bool = False
 
     @property
     def heavy(self) -> frozenset[Digest]:
@@ -32,7 +34,7 @@ class Sharer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SharedSet:
-    """Heavy wheels that several services of one ground have in common.
+    """Wheels that several services of one ground have in common.
 
     Attributes:
         ground: as their services have it.
@@ -49,7 +51,9 @@ def plan_shared_sets(sharers: Sequence[Sharer]) -> tuple[SharedSet, ...]:
     """Groups services so that as many bytes as possible are stored once.
 
     A service takes its heavy wheels from one base, which may hold nothing that the service has not locked. Of all sets
-    that two services have in common the one that saves most bytes is taken first, for all services that hold it.
+    that two services have in common the one that saves most bytes is taken first, for all services that hold it. Small
+    wheels never make a base; they come along where all of its services have them in common and can take them, since
+    thousands of small files are what takes pip longest.
 
     Args:
         sharers: the services that can share; those that cannot are left out by the caller.
@@ -59,7 +63,8 @@ def plan_shared_sets(sharers: Sequence[Sharer]) -> tuple[SharedSet, ...]:
     while best := _best_set(waiting):
         ground, common = best
         members = [sharer for sharer in waiting if sharer.ground == ground and common <= sharer.heavy]
-        chosen = [wheel for wheel in members[0].wheels if wheel.digest in common]
+        taken = common | _light(members)
+        chosen = [wheel for wheel in members[0].wheels if wheel.digest in taken]
         planned.append(
             SharedSet(
                 ground=ground,
@@ -72,10 +77,27 @@ def plan_shared_sets(sharers: Sequence[Sharer]) -> tuple[SharedSet, ...]:
 
 
 def order_of_change(wheel: LockedWheel) -> tuple[int, str]:
-    """Orders heavy wheels by how seldom they change: CUDA's libraries, then all others, torch last."""
+    """Orders wheels by how seldom they change: CUDA's libraries, other heavy ones, torch, then all that is small."""
     if wheel.name.startswith("nvidia-"):
         return (0, wheel.name)
+    if not wheel.is_heavy:
+        return (3, wheel.name)
     return (2 if wheel.name in {"torch", "torchvision", "torchaudio"} else 1, wheel.name)
+
+
+def _light(members: Sequence[Sharer]) -> frozenset[Digest]:
+    """Returns the small wheels that all of *members* take from their base.
+
+    None where a service would be left with nothing to install: what its Dockerfile copies afterwards, such as
+    `/root/.local`, would not come to be.
+    """
+    if not all(member.takes_light for member in members):
+        return frozenset()
+    everything = [frozenset(wheel.digest for wheel in member.wheels) for member in members]
+    common = frozenset.intersection(*everything)
+    if any(each <= common for each in everything):
+        return frozenset()
+    return common - members[0].heavy
 
 
 def _best_set(sharers: Sequence[Sharer]) -> tuple[tuple[str, str], frozenset[Digest]] | None:

@@ -38,7 +38,7 @@ class Prepared:
         share: whether it can take heavy wheels from its base.
         base: the reference of the image its final stage is on; empty for `scratch`.
         base_id: that image's id.
-        shared: the heavy wheels that it takes from a shared base; None when it takes none.
+        shared: the wheels that it takes from a shared base; None when it takes none.
         why_own: why it takes none.
         refusal: why it cannot be built at all; None when it can.
     """
@@ -119,7 +119,12 @@ def prepare(
     stale = {} if is_offline else _pull_newer(services, engine)
     prepared = [_decide(service, engine, stale, is_online=is_online, is_offline=is_offline) for service in services]
     sharers = [
-        Sharer(name=each.name, ground=(each.base_id, _target_key(each.locked)), wheels=each.locked.wheels)
+        Sharer(
+            name=each.name,
+            ground=(each.base_id, _target_key(each.locked)),
+            wheels=each.locked.wheels,
+            takes_light=each.share.takes_light,
+        )
         for each in prepared
         if each.refusal is None and each.share.verdict == "shared" and not each.why_own
     ]

@@ -31,7 +31,8 @@ _GROUND: Final = "wheelcache/ground"
 _RULES: Final = 1
 """Part of every key: raised when the same wheels are to be installed differently."""
 
-_GROUPS: Final = {0: "cuda", 1: "others", 2: "torch"}
+_GROUPS: Final = {0: "cuda", 1: "others", 2: "torch", 3: "small"}
+"""The folders of what `order_of_change` ranks; a layer each."""
 _UV: Final = "wheelcache-uv"
 _ARCHITECTURES: Final = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -91,7 +92,7 @@ def ensure_shared_base(
         engine: has the base image.
         store: holds the wheels.
         base: the reference of the base image.
-        wheels: the heavy wheels.
+        wheels: what it is to hold beside.
         builder: runs the build.
         interpreter: the Python in the base that gets them; empty for the first one on its PATH.
         find_uv: returns the uv that installs them; where there is none, the base's own pip does.
@@ -156,7 +157,7 @@ def ensure_shared_base(
 
 
 def shared_base_ref(image_id: str, wheels: Sequence[LockedWheel], *, interpreter: str = "") -> str:
-    """Returns the reference of the shared base of a base image and heavy wheels; arguments as for its making."""
+    """Returns the reference of the shared base of a base image and wheels; arguments as for its making."""
     ordered = sorted(wheels, key=order_of_change)
     content = [_RULES, image_id, interpreter, [[wheel.filename, wheel.digest] for wheel in ordered]]
     return f"{REPOSITORY}:{hex_of(digest_of_json(content))[:32]}"

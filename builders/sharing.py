@@ -22,6 +22,9 @@ _WHY_OWN: Final = {
 _SYSTEM_PACKAGES: Final = re.compile(r"^/(usr(/local)?(/lib(/python[\d.]+(/(site|dist)-packages)?)?)?)?$")
 """The folder of the packages that the image's own Python sees, and the folders around it."""
 
+_PROGRAM: Final = re.compile(r"/bin/\w")
+_SYSTEM_PROGRAM: Final = re.compile(r"""(?:^|[\s"'=,(:])(?:/usr(?:/local)?)?/bin/\w""")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sharing:
@@ -31,11 +34,14 @@ class Sharing:
         verdict: `shared`: each of its bases may be replaced; `own`: none may be.
         bases: FROM references to override, exactly as BuildKit looks them up; empty with `own`.
         reason: one sentence.
+        takes_light: True where small wheels may come from the base as well: no program is named by a path below a
+            folder that only this service's own installs fill, such as `/root/.local/bin/uvicorn`.
     """
 
     verdict: Literal["shared", "own"]
     bases: tuple[str, ...]
     reason: str
+    takes_light: bool = False
 
 
 def sharing(stages: Stages, installs: Sequence[Install]) -> Sharing:
@@ -60,7 +66,12 @@ def sharing(stages: Stages, installs: Sequence[Install]) -> Sharing:
             return _own(f"line {install.line}: {reason}")
     others = {stages.external_base(stage) for stage in stages.needed()}
     note = "" if others == {base} else f"; {', '.join(sorted(others - {base}))} stays as it is"
-    return Sharing(verdict="shared", bases=(base,), reason=f"every install ends up on {base}{note}")
+    return Sharing(
+        verdict="shared",
+        bases=(base,),
+        reason=f"every install ends up on {base}{note}",
+        takes_light=not _names_own_programs(stages),
+    )
 
 
 def _reason_own(stages: Stages, install: Install, base: str) -> str:
@@ -103,6 +114,13 @@ def _is_copied(stages: Stages, install: Install) -> bool:
             if install.destination == "system" and any("-packages" in source for source in sources):
                 return True
     return False
+
+
+def _names_own_programs(stages: Stages) -> bool:
+    """True when an instruction names a program elsewhere than where the system's Python puts those of packages."""
+    instructions = [step.instruction for index in stages.needed() for step in stages.stages[index].steps]
+    texts = [text for each in instructions for text in (each.body, *(heredoc.content for heredoc in each.heredocs))]
+    return any(len(_PROGRAM.findall(text)) > len(_SYSTEM_PROGRAM.findall(text)) for text in texts)
 
 
 def _own(reason: str) -> Sharing:

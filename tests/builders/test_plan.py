@@ -1,4 +1,4 @@
-"""Which services share which heavy wheels."""
+"""Which services share which wheels."""
 
 from builders.plan import Sharer, plan_shared_sets
 from wheelcache.digest import digest_of_bytes
@@ -18,16 +18,19 @@ def wheel(name: str, megabytes: int = 100) -> LockedWheel:
     )
 
 
-def sharer(name: str, *wheels: LockedWheel, ground=GROUND) -> Sharer:
-    return Sharer(name=name, ground=ground, wheels=wheels)
+def sharer(name: str, *wheels: LockedWheel, ground=GROUND, takes_light=False) -> Sharer:
+    return Sharer(name=name, ground=ground, wheels=wheels, takes_light=takes_light)
 
 
-TORCH, CUDNN, TRITON, FLASK, TF = (
+TORCH, CUDNN, TRITON, FLASK, TF, SYMPY, CUPTI, HTTPX = (
     wheel("torch", 888),
     wheel("nvidia-cudnn-cu12", 707),
     wheel("triton", 156),
     wheel("flask", 0),
     wheel("tensorflow", 600),
+    wheel("sympy", 6),
+    wheel("nvidia-cuda-cupti-cu12", 10),
+    wheel("httpx", 0),
 )
 
 
@@ -75,3 +78,31 @@ def test_the_order_in_which_services_come_does_not_change_what_is_shared():
         return {frozenset(wheel.name for wheel in each.wheels) for each in plan_shared_sets(order)}
 
     assert sets(a, b, c) == sets(c, b, a) == sets(b, c, a)
+
+
+def test_small_wheels_that_all_have_in_common_come_last_but_for_those_of_cuda():
+    a = sharer("a", TORCH, SYMPY, CUPTI, FLASK, takes_light=True)
+    b = sharer("b", TORCH, SYMPY, CUPTI, HTTPX, takes_light=True)
+    c = sharer("c", TORCH, SYMPY, CUPTI, HTTPX, FLASK, takes_light=True)
+
+    assert described(plan_shared_sets([a, b, c])) == [
+        (("a", "b", "c"), ["nvidia-cuda-cupti-cu12", "torch", "sympy"]),
+    ]
+
+
+def test_small_wheels_are_not_shared_where_one_service_cannot_take_them():
+    a, b = sharer("a", TORCH, SYMPY, FLASK, takes_light=True), sharer("b", TORCH, SYMPY, HTTPX)
+
+    assert described(plan_shared_sets([a, b])) == [(("a", "b"), ["torch"])]
+
+
+def test_small_wheels_are_not_shared_where_a_service_would_have_nothing_left_to_install():
+    a, b = sharer("a", TORCH, SYMPY, takes_light=True), sharer("b", TORCH, SYMPY, FLASK, takes_light=True)
+
+    assert described(plan_shared_sets([a, b])) == [(("a", "b"), ["torch"])]
+
+
+def test_small_wheels_alone_make_no_base():
+    a, b = sharer("a", SYMPY, FLASK, takes_light=True), sharer("b", SYMPY, HTTPX, takes_light=True)
+
+    assert plan_shared_sets([a, b]) == ()

@@ -95,3 +95,35 @@ def test_a_digest_pinned_base_is_named_exactly_as_it_is_written():
     assert verdict(
         f"ARG B={pinned}\nFROM $B AS x\nRUN pip install --user y\nFROM ${{B}}\nCOPY --from=x /r /r\n"
     ).bases == (pinned,)
+
+
+USER = f"FROM {BASE} AS b\nRUN pip install --user x\nFROM {BASE}\nCOPY --from=b /root/.local /home/app/.local\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ENV PATH=/home/app/.local/bin:$PATH",
+        'CMD ["uvicorn", "app:app"]',
+        'CMD ["/usr/local/bin/python", "app.py"]',
+        "RUN ln -s /usr/bin/true /bin/x && PATH=/opt/bin:/bin/ echo",
+        'SHELL ["/bin/bash", "-o", "pipefail", "-c"]',
+    ],
+)
+def test_small_wheels_may_come_from_the_base_where_programs_are_found_through_path(line):
+    assert verdict(f"{USER}{line}\n").takes_light
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'CMD ["/home/app/.local/bin/uvicorn", "app:app"]',
+        "COPY --from=b /root/.local/bin/gunicorn /usr/local/bin/",
+        "RUN ~/.local/bin/flask --version",
+        "RUN $HOME/.local/bin/flask --version",
+        "RUN <<EOF\n/root/.local/bin/flask --version\nEOF",
+    ],
+)
+def test_small_wheels_stay_with_a_service_that_names_a_program_where_its_own_installs_put_it(line):
+    found = verdict(f"{USER}{line}\n")
+    assert (found.verdict, found.takes_light) == ("shared", False)
