@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from wheelcache.answers import Body, Whole, judge_answer, judge_beginning, judge_end
 from wheelcache.rates import FIRST_READ, next_read
 from wheelcache.sources import Source
-from wheelcache.spans import Span
+from wheelcache.spans import Span, split_point
 
 if TYPE_CHECKING:
     from wheelcache.pace import Reading, Throttle, Watch
@@ -103,6 +103,40 @@ class Claim:
             self.is_revoked = True
         if self.reading is not None:
             self.reading.give_up(Revoked())
+
+
+def share_longest(
+    claims: Iterable[Claim], source: Source, *, piece: int, rate: float, now: float
+) -> tuple[float, Claim, int] | None:
+    """Returns the part that needs longest of those that one more connection could help with.
+
+    Args:
+        claims: what connections are fetching.
+        source: where the other connection would go.
+        piece: bytes of a piece.
+        rate: what is expected of the other connection, in bytes per second; 0 where unknown.
+        now: seconds on the clock.
+
+    Returns:
+        The seconds that it needs, the part, and from where on the other connection would fetch; None where there is
+        none.
+    """
+    best: tuple[float, Claim, int] | None = None
+    for claim in claims:
+        point = None
+        if not claim.source.from_zero:
+            point = split_point(
+                claim.span(),
+                piece=piece,
+                rate=claim.rate(now),
+                other_rate=rate,
+                is_mute=claim.is_mute(now) and source.url != claim.source.url,
+            )
+        if point is not None and claim.end is not None:
+            left = (claim.end - claim.position) / max(claim.rate(now), 1.0)
+            if best is None or left > best[0]:
+                best = (left, claim, point)
+    return best
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,12 +8,14 @@ from dataclasses import replace
 from typing import Final
 
 from wheelcache.claims import Carrier, Claim, Revoked
-from wheelcache.download import Download, LookUp, Shared
+from wheelcache.download import Download
 from wheelcache.errors import NetworkError, StoreFullError, WheelcacheError
 from wheelcache.events import Waiting, WheelFinished, WheelState
 from wheelcache.faults import SourceFault
+from wheelcache.lookup import LookUp
 from wheelcache.outcome import WheelResult
 from wheelcache.pace import Halted
+from wheelcache.shared import Shared
 
 AGAIN: Final = "run the same command again: it continues where this one stopped"
 

@@ -5,30 +5,26 @@ The methods marked "held" are called with the sync's guard held, and only decide
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from wheelcache.claims import Claim
-from wheelcache.digest import Digest, digest_of_bytes
-from wheelcache.errors import IntegrityError, NetworkError, WheelcacheError
-from wheelcache.events import Note, Sink, Waiting, WheelProgress, WheelStarted
+from wheelcache.claims import Claim, share_longest
+from wheelcache.digest import Digest
+from wheelcache.errors import WheelcacheError
+from wheelcache.events import Note, Waiting, WheelProgress, WheelStarted
 from wheelcache.faults import Fault, SourceFault, public_url
-from wheelcache.hosts import Hosts
-from wheelcache.index import mirror_urls
 from wheelcache.lock import LockedWheel
-from wheelcache.pace import FetchSettings, Watch
+from wheelcache.lookup import LookUp, is_local, look_up
+from wheelcache.provenance import Provenance
 from wheelcache.rates import is_progress
-from wheelcache.repair import EARLIER, Audit, Check
 from wheelcache.roster import Roster
+from wheelcache.shared import Shared
 from wheelcache.sources import Source
-from wheelcache.spans import Span, split_point, unclaimed
-from wheelcache.store import Store
+from wheelcache.spans import Span, unclaimed
 
 if TYPE_CHECKING:
     from wheelcache.partial import Partial
-    from wheelcache.transport import Transport
 
 _PROBE_BYTES: Final = 8 << 20
 """What a source of unknown speed is given to show it, where there is another."""
@@ -38,30 +34,6 @@ _TURN_SECONDS: Final = 4.0
 
 _HEAVY_BYTES: Final = 20_000_000
 """From this size on it is worth asking mirrors for a wheel that its own source serves."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Shared:
-    """What the downloads of one sync have in common."""
-
-    store: Store
-    transport: Callable[[], Transport]
-    mirrors: Sequence[str]
-    indexes: Sequence[str]
-    settings: FetchSettings
-    emit: Sink
-    watch: Watch
-    hosts: Hosts
-    offline: bool
-    pause: Callable[[int], float]
-    """Returns the seconds to wait after so many failures in a row."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LookUp:
-    """A mirror that is to be asked where it has the wheel."""
-
-    source: Source
 
 
 class Download:
@@ -88,12 +60,10 @@ class Download:
         self._fetched = 0
         self._resources = ExitStack()
         self._partial: Partial | None = None
-        self._givers: list[set[str]] = []
-        self._audit: Audit | None = None
         self._asking: set[str] = set()
         self._revoked: list[Claim] = []
         self._has_begun_anew = False
-        local = [url for url in wheel.urls if _is_local(url)]
+        local = [url for url in wheel.urls if is_local(url)]
         self._roster = Roster(
             local if shared.offline else wheel.urls,
             mirrors=[] if shared.offline else shared.mirrors,
@@ -102,6 +72,7 @@ class Download:
             retries=shared.settings.retries,
             pause=shared.pause,
         )
+        self._provenance = Provenance(self._roster)
 
     # Held: what to do next.
 
@@ -118,7 +89,7 @@ class Download:
     @property
     def was_resumed(self) -> bool:
         """True when bytes of an earlier run are in it."""
-        return any(EARLIER in givers for givers in self._givers)
+        return self._provenance.has_earlier_bytes
 
     @property
     def is_whole(self) -> bool:
@@ -133,14 +104,12 @@ class Download:
         """True when no source is left that is worth asking."""
         if self.claims or self._asking:
             return False
-        if self._roster.is_spent(now):
-            return True
-        return self._audit is not None and self._next_check_of(self._audit, now) is None and not self._roster.lookups()
+        return self._roster.is_spent(now) or self._provenance.is_stuck(now)
 
     @property
     def is_unchecked(self) -> bool:
         """True when pieces were replaced and nobody has looked at the digest since."""
-        return self.is_whole and self._audit is not None and self._audit.is_unchecked
+        return self.is_whole and self._provenance.is_unchecked
 
     def begin_anew(self) -> bool:
         """Starts from nothing, once, where all failed but some spoke of another size than a server had said first."""
@@ -156,8 +125,8 @@ class Download:
         partial = self._partial
         if partial is None:
             return None
-        if self._audit is not None:
-            return self._next_check(self._audit, partial, now)
+        if self._provenance.is_disputed:
+            return self._next_check(partial, now)
         free = unclaimed(partial.missing(), [claim.span() for claim in self.claims], piece=partial.piece)
         if not free:
             return None
@@ -172,27 +141,13 @@ class Download:
     def next_share(self, now: float) -> tuple[float, Callable[[], Claim | LookUp | None]] | None:
         """Returns how one more connection could help with what others are fetching, and how many seconds that saves."""
         partial = self._partial
-        if partial is None or self._audit is not None or not self.claims:
+        if partial is None or self._provenance.is_disputed or not self.claims:
             return None
         source = self._choose(now)
         if source is None or source.from_zero:
             return None
         expected = self._shared.hosts.state(source.host).rate
-        best: tuple[float, Claim, int] | None = None
-        for claim in self.claims:
-            point = None
-            if not claim.source.from_zero:
-                point = split_point(
-                    claim.span(),
-                    piece=partial.piece,
-                    rate=claim.rate(now),
-                    other_rate=expected,
-                    is_mute=claim.is_mute(now) and source.url != claim.source.url,
-                )
-            if point is not None and claim.end is not None:
-                left = (claim.end - claim.position) / max(claim.rate(now), 1.0)
-                if best is None or left > best[0]:
-                    best = (left, claim, point)
+        best = share_longest(self.claims, source, piece=partial.piece, rate=expected, now=now)
         if best is None:
             return None
         left, claim, point = best
@@ -242,29 +197,23 @@ class Download:
             f"expected {self.wheel.digest}, found {found} ({partial.present} bytes)",
             hint="whoever serves this file serves another one under its name: lock again only if you trust that one",
         )
-        if self._audit is None:
-            self._audit = Audit(self._givers, [source.url for source in self._roster.sources])
+        if self._provenance.dispute():
             self._note(f"the bytes gathered are wrong and are compared with other sources': {fault.message}")
-        for url in self._audit.proven():
-            self._name_liar(url, fault)
-        is_stuck = self._next_check_of(self._audit, self._shared.watch.clock()) is None and not self._roster.lookups()
-        if is_stuck and self._roster.from_zero():
+        self._name_liars(self._provenance.proven_liars(), fault)
+        if self._provenance.is_stuck(self._shared.watch.clock()) and self._roster.from_zero():
             self._restart(partial)  # who has no ranges cannot be asked for pieces, only for the whole
 
     def settle(self) -> None:
         """Rests whoever gave bytes that others' had to take the place of, and trusts the others; the wheel is right."""
-        if self._audit is not None:
-            fault = SourceFault(Fault.DIGEST, "gave bytes that are not the wheel's; other sources' took their place")
-            for url in self._audit.liars():
-                self._name_liar(url, fault)
-        for source in self._roster.sources:
-            if not source.is_dead and any(source.url in givers for givers in self._givers):
-                self._shared.hosts.vouched(source.host)
+        fault = SourceFault(Fault.DIGEST, "gave bytes that are not the wheel's; other sources' took their place")
+        self._name_liars(self._provenance.outvoted(), fault)
+        for source in self._provenance.givers():
+            self._shared.hosts.vouched(source.host)
 
-    def _name_liar(self, url: str, fault: SourceFault) -> None:
-        source = self._roster.find(url)
-        if source is not None and not source.is_dead:
-            self._note_fault(source, fault, progressed=False, now=self._shared.watch.clock())
+    def _name_liars(self, urls: Collection[str], fault: SourceFault) -> None:
+        for source in map(self._roster.find, urls):
+            if source is not None and not source.is_dead:
+                self._note_fault(source, fault, progressed=False, now=self._shared.watch.clock())
 
     def abandon(self) -> None:
         """Lets no connection write any more: the partial is about to be closed."""
@@ -286,7 +235,7 @@ class Download:
         if partial.size is None and self._hint is not None:
             partial.assume(self._hint)
         self._partial = partial
-        self._givers = [{EARLIER} if count else set() for count in partial.counts()]
+        self._provenance.adopt(partial.counts())
         self.tell_present(partial.present)
         sources = self._roster.sources
         self._shared.emit(
@@ -308,31 +257,14 @@ class Download:
             self._shared.emit(WheelProgress(filename=self.wheel.filename, received=count - self._planned))
 
     def look_up(self, mirror: Source) -> list[Source]:
-        """Asks a mirror, or an index, where it has the wheel.
-
-        Returns:
-            The sources it names; its guesses where it has no page for the project.
-
-        Raises:
-            SourceFault: it cannot be asked, or does not offer the wheel.
-        """
-        wheel = self.wheel
-        known = [url for url in wheel.urls if not _is_local(url)]
-        offer = mirror_urls(
-            wheel.name,
-            wheel.filename,
-            wheel.digest,
+        """Asks a mirror, or an index, where it has the wheel; see `look_up`."""
+        return look_up(
+            self.wheel,
             mirror.url,
-            known=known,
             transport=self._shared.transport(),
-            guess=mirror.url not in self._shared.indexes,
+            may_guess=mirror.url not in self._shared.indexes,
+            note=self._note,
         )
-        if offer.other_digests and not offer.urls:
-            self._note(f"{public_url(mirror.url)} lists other bytes under this name and is passed over")
-        if not offer.urls:
-            raise SourceFault(Fault.REFUSED, f"expected {wheel.filename}, found no such file of that digest")
-        urls = dict.fromkeys(offer.urls)
-        return [Source(url=url, mirror=mirror.url, is_guess=offer.is_guess) for url in urls]
 
     def receive(self, claim: Claim, fresh: int) -> None:
         """Says that new bytes came."""
@@ -360,42 +292,18 @@ class Download:
 
     def compare(self, claim: Claim) -> bool:
         """Puts a piece that was fetched again beside the one that is there; True when the digest is to be looked at."""
-        partial, audit, data = self.opened(), self._audit, bytes(claim.data)
-        if audit is None or claim.piece is None:
-            return True
-        there = partial.read_piece(claim.piece)
-        able = {source.url for source in self._roster.able(self._shared.watch.clock())}
-        found = digest_of_bytes(data)
-        is_due = audit.note(claim.piece, claim.source.url, there=digest_of_bytes(there), found=found, able=able)
-        if data != there:
-            partial.replace_piece(claim.piece, data)
+        is_due, is_replaced = self._provenance.compare(claim, self.opened(), self._shared.watch.clock())
+        if is_replaced:
             self.source = public_url(claim.source.url)
         return is_due
 
     def failure(self) -> WheelcacheError:
         """Returns the error that says what became of each source; wrong bytes are not kept."""
-        name, partial = self.wheel.filename, self._partial
-        if not self._roster.sources:
-            if self._shared.offline:
-                return NetworkError(
-                    f"{name}: not in the store, and --offline forbids fetching it",
-                    hint="run the same command without --offline",
-                )
-            return NetworkError(f"{name}: the lockfile gives no URL for it", hint="name a mirror that has it")
-        faults = self._roster.faults()
-        lines = [f"  {url}: {fault.fault}: {fault.message}" for url, fault in faults]
-        hints = [fault.hint for _, fault in faults if fault.hint]
-        is_wrong = any(fault.fault is Fault.DIGEST for _, fault in faults)
-        if self._audit is not None and partial is not None:
-            is_wrong = True
-            lines += [f"  {url}: what it and others gave has another digest" for url in self._roster.silent()]
-            if not self._roster.has_passing_faults():
-                self._restart(partial)
-        kept = f"; {partial.present} bytes are kept for the next run" if partial is not None and partial.present else ""
-        message = "\n".join([f"{name}: every source failed{kept}", *lines])
-        hint = hints[0] if hints else "check the network, or name another mirror, then run the same command again"
-        kind = IntegrityError if is_wrong else NetworkError
-        return kind(message, hint=hint, digest=self.wheel.digest, filename=name)
+        partial, is_disputed = self._partial, self._provenance.is_disputed
+        if partial is not None and is_disputed and self._roster.has_only_lasting_faults():
+            self._restart(partial)
+        kept = partial.present if partial is not None else 0
+        return self._roster.failure(self.wheel, kept=kept, is_disputed=is_disputed, is_offline=self._shared.offline)
 
     def opened(self) -> Partial:
         """Returns its partial, which is open.
@@ -453,19 +361,15 @@ class Download:
     def _end(self, claim: Claim) -> None:
         """Takes a part from those that are being fetched, and notes who gave its bytes."""
         self.claims.remove(claim)
-        if not claim.fresh:
-            return
-        self.source = public_url(claim.source.url)
-        pieces = range(claim.start // self.opened().piece, -(-claim.position // self.opened().piece))
-        self._givers += [set() for _ in range(pieces.stop - len(self._givers))]
-        for index in pieces:
-            self._givers[index].add(claim.source.url)
+        if claim.fresh:
+            self.source = public_url(claim.source.url)
+            self._provenance.credit(claim, piece=self.opened().piece)
 
-    def _next_check(self, audit: Audit, partial: Partial, now: float) -> Claim | LookUp | None:
+    def _next_check(self, partial: Partial, now: float) -> Claim | LookUp | None:
         """Claims the next piece that another source is to be asked for, one at a time."""
         if self.claims or self._asking:
             return None
-        check = self._next_check_of(audit, now)
+        check = self._provenance.next_check(now)
         if check is None:
             mirror = self._roster.choose_lookup(now)
             return self._ask(mirror) if mirror is not None else None
@@ -476,11 +380,8 @@ class Download:
         end = min(start + partial.piece, partial.size)
         return self._claim(Claim(source=source, position=start, end=end, began=now, piece=check.piece))
 
-    def _next_check_of(self, audit: Audit, now: float) -> Check | None:
-        return audit.next_check({source.url for source in self._roster.able(now)})
-
     def _note_fault(self, source: Source, fault: SourceFault, *, progressed: bool, now: float) -> None:
-        gave = any(source.url in givers for givers in self._givers)
+        gave = self._provenance.has_bytes_of(source.url)
         self._roster.failed(source, fault, now=now, progressed=progressed, gave=gave)
         partial = self._partial
         is_free = self.wheel.size is None and partial is not None and not self.claims and not partial.present
@@ -493,12 +394,7 @@ class Download:
         """Throws all bytes away."""
         self._shared.emit(WheelProgress(filename=self.wheel.filename, received=-partial.present))
         partial.restart(size=self.wheel.size)
-        self._givers = []
-        self._audit = None
+        self._provenance.forget()
 
     def _note(self, sentence: str, *, level: Literal["debug", "warning"] = "warning") -> None:
         self._shared.emit(Note(level=level, message=f"{self.wheel.filename}: {sentence}"))
-
-
-def _is_local(url: str) -> bool:
-    return url.startswith("file:")

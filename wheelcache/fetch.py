@@ -158,7 +158,8 @@ class _Sync:
         """Fetches what is missing; returns a result per wheel."""
         from wheelcache.claims import Carrier  # noqa: PLC0415 - not needed when all is present
         from wheelcache.dispatch import Dispatcher  # noqa: PLC0415
-        from wheelcache.download import Download, Shared  # noqa: PLC0415
+        from wheelcache.download import Download  # noqa: PLC0415
+        from wheelcache.shared import Shared  # noqa: PLC0415
 
         settings = self._settings
         with Watch(stop=stop, settings=settings, observe=self._observe) as watch:

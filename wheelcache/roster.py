@@ -6,9 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
+from wheelcache.errors import IntegrityError, NetworkError, WheelcacheError
 from wheelcache.events import Waiting
 from wheelcache.faults import Fault, SourceFault, public_url
 from wheelcache.hosts import Hosts
+from wheelcache.lock import LockedWheel
 from wheelcache.sources import OPEN_AFTER, Source, after_fault, choose_source, is_best, is_hopeless
 
 _QUIET_SECONDS: Final = 0.5
@@ -154,17 +156,43 @@ class Roster:
         reason = last.reason if last else "its server asked for a pause"
         return Waiting(filename=filename, seconds=rests[source] - now, reason=reason, host=source.host)
 
-    def faults(self) -> list[tuple[str, SourceFault]]:
-        """Returns the last failure of each source that failed, with its URL as it may be printed."""
-        return [(public_url(source.url), source.last) for source in self.sources if source.last is not None]
+    def failure(self, wheel: LockedWheel, *, kept: int, is_disputed: bool, is_offline: bool) -> WheelcacheError:
+        """Returns the error that says what became of each source.
 
-    def has_passing_faults(self) -> bool:
-        """True when one failed for a reason that may be gone in the next run: it may know better than the others."""
-        return any(not source.is_dead and source.last is not None for source in self.sources)
+        Args:
+            wheel: that none of them gave.
+            kept: bytes of it that the next run will not fetch again.
+            is_disputed: what they gave has another digest.
+            is_offline: nobody else may be asked.
+        """
+        name = wheel.filename
+        if not self.sources:
+            if is_offline:
+                return NetworkError(
+                    f"{name}: not in the store, and --offline forbids fetching it",
+                    hint="run the same command without --offline",
+                )
+            return NetworkError(f"{name}: the lockfile gives no URL for it", hint="name a mirror that has it")
+        faults = [(public_url(source.url), source.last) for source in self.sources if source.last is not None]
+        lines = [f"  {url}: {fault.fault}: {fault.message}" for url, fault in faults]
+        if is_disputed:
+            silent = [public_url(source.url) for source in self.sources if source.last is None]
+            lines += [f"  {url}: what it and others gave has another digest" for url in silent]
+        said = f"; {kept} bytes are kept for the next run" if kept else ""
+        hints = [fault.hint for _, fault in faults if fault.hint]
+        is_wrong = is_disputed or any(fault.fault is Fault.DIGEST for _, fault in faults)
+        kind = IntegrityError if is_wrong else NetworkError
+        return kind(
+            "\n".join([f"{name}: every source failed{said}", *lines]),
+            hint=hints[0] if hints else "check the network, or name another mirror, then run the same command again",
+            digest=wheel.digest,
+            filename=name,
+        )
 
-    def silent(self) -> list[str]:
-        """Returns the sources that never failed, with their URLs as they may be printed."""
-        return [public_url(source.url) for source in self.sources if source.last is None]
+    def has_only_lasting_faults(self) -> bool:
+        """True when none failed for a reason that may be gone in the next run: it might know better than the others."""
+        passing = [source for source in self.sources if not source.is_dead and source.last is not None]
+        return bool(self.sources) and not passing
 
     def _promising(self, now: float) -> list[Source]:
         """Returns those that can give any part, and are not known to be gone."""

@@ -14,14 +14,16 @@ from typing import Self
 
 from wheelcache.claims import Carrier, Claim, Revoked
 from wheelcache.digest import Digest, digest_of_bytes
-from wheelcache.download import Download, LookUp, Shared
+from wheelcache.download import Download
 from wheelcache.errors import WheelcacheError
 from wheelcache.events import Event, Note
 from wheelcache.faults import Fault, SourceFault
 from wheelcache.hosts import Hosts
 from wheelcache.lock import LockedWheel
+from wheelcache.lookup import LookUp
 from wheelcache.pace import FetchSettings, Halted, Observed, Throttle, Watch
 from wheelcache.partial import Partial
+from wheelcache.shared import Shared
 from wheelcache.sources import Source
 from wheelcache.store import Store
 
