@@ -24,6 +24,7 @@ from builders.enginevalues import (
 )
 from builders.errors import BuildError, EngineError
 from builders.failures import classify, plain
+from builders.layers import ImageLayer, image_layers
 from builders.pulling import follow_pull, keep_trying
 from wheelcache.events import Sink, ignore
 from wheelcache.programs import ProgramMissingError, ProgramTimeoutError, Runner
@@ -151,6 +152,18 @@ class Engine:
         """Returns the bytes of the image *ref*, those of its base included; None when the engine does not have it."""
         config = self.image_config(ref)
         return None if config is None else config.size
+
+    def layers(self, ref: str) -> tuple[ImageLayer, ...]:
+        """Returns the layers of the image *ref*, the lowest first; none where they cannot be told apart."""
+        from docker.errors import ImageNotFound  # noqa: PLC0415
+
+        with _door(f"read the history of {ref}"):
+            try:
+                image = self._client.images.get(ref)
+                history = image.history()
+            except ImageNotFound:
+                return ()
+        return image_layers((image.attrs.get("RootFS") or {}).get("Layers") or (), history)
 
     def images(self, repository: str) -> list[EngineImage]:
         """Returns the images of a repository, one for each tag, the oldest first."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import threading
 import time
 from collections.abc import Mapping
@@ -31,6 +30,7 @@ from wheelcache.events import (
     WheelProgress,
     WheelStarted,
 )
+from wheelcache.stepnames import plain_step
 
 _PLAIN_SECONDS: Final = 5.0
 """How often a run without a terminal says how far it is."""
@@ -184,7 +184,7 @@ def shown_step(step: str) -> str:
     """Returns a build step as people know it: without the words we put in; empty for BuildKit's own housekeeping."""
     if step.startswith(("[internal]", "[context ")):
         return ""
-    plain = re.sub(r" --(?:mount|network)=\S+", "", step)
+    plain = plain_step(step)
     return plain if len(plain) <= _STEP_LENGTH else f"{plain[: _STEP_LENGTH - 1]}…"
 
 

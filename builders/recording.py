@@ -1,0 +1,45 @@
+"""What is kept of a service's build, to compare the next one with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from builders.engine import Engine
+from builders.preparing import Prepared
+from wheelcache.digest import digest_of_bytes, hex_of
+from wheelcache.runs import Basis
+
+REVISION: Final = "org.opencontainers.image.revision"
+_KEPT_DIGITS: Final = 12
+_KEPT_OF_SECRETS: Final = 4
+"""Hex digits, enough to tell a change by; of a build argument so few that a guessed password cannot be told right."""
+
+
+def basis_of(prepared: Prepared, *, engine: Engine, labels: Mapping[str, str]) -> Basis:
+    """Returns what a service's image is made from, as far as that is cheap to tell: its context is BuildKit's to judge.
+
+    Args:
+        prepared: the service.
+        engine: has its base images.
+        labels: that its image gets.
+    """
+    reading = prepared.reading
+    stages = reading.findings.stages
+    refs = {stages.external_base(stage) for stage in stages.needed()} - {"scratch"}
+    known = {prepared.base: prepared.base_id}
+    return Basis(
+        dockerfile=_short(reading.dockerfile.text, _KEPT_DIGITS),
+        files={name: _short(text, _KEPT_DIGITS) for name, text in reading.files.items()},
+        wheels={wheel.name: (wheel.version, hex_of(wheel.digest)[:_KEPT_DIGITS]) for wheel in prepared.locked.wheels},
+        bases={ref: known.get(ref) or engine.image_id(ref) or "" for ref in sorted(refs)},
+        arguments={name: _short(value, _KEPT_OF_SECRETS) for name, value in reading.service.args.items()},
+        shared=tuple(sorted(wheel.name for wheel in prepared.shared.wheels)) if prepared.shared is not None else (),
+        mode=prepared.mode,
+        stage=reading.service.stage or "",
+        revision=labels.get(REVISION, ""),
+    )
+
+
+def _short(text: str, digits: int) -> str:
+    return hex_of(digest_of_bytes(text.encode(errors="surrogateescape")))[:digits]
