@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import threading
 import time
@@ -23,9 +22,6 @@ _DELETED: Final = 0.7
 
 _FIRST_BYTES: Final = 5.0
 """Seconds in which a sync that is to be killed may begin to fetch something."""
-
-_ANY_MOMENT: Final = 2.5
-"""Seconds from its start in which another is killed, whatever it does by then."""
 
 _ATTEMPTS: Final = 10
 """How often a sync is begun anew that was killed."""
@@ -98,16 +94,17 @@ class Syncing(Worker):
 
     def _kill(self, process: Process, who: str) -> None:
         if self.chance.random() < 0.5:
-            time.sleep(self.chance.uniform(0, _ANY_MOMENT))
+            took = self.race.account.seconds["sync"]
+            time.sleep(self.chance.uniform(0, took[-1] if took else _SOON))
             process.kill()
         elif self._await_bytes(process, who):
             process.kill()
 
     def _pause(self, process: Process, who: str) -> None:
         if self._await_bytes(process, who):
-            os.kill(process.pid, signal.SIGSTOP)
+            process.send_signal(signal.SIGSTOP)
             time.sleep(self.race.terms.pause)
-            os.kill(process.pid, signal.SIGCONT)
+            process.send_signal(signal.SIGCONT)
             with self.race.guard:
                 self.race.account.stopped += 1
 

@@ -355,7 +355,8 @@ class Race:
             if ended.code == -signal.SIGKILL:
                 others = frozenset[Digest]().union(*(needs for name, needs in neighbours.items() if name != who))
                 begun = {self.field.digest(name) for name in self.field.noted.begun_by(who)} - finished.keys()
-                self.account.deaths.append(Death(who=who, at=at, orphans=frozenset(begun & others)))
+                orphans = frozenset(begun & others - blobs(self.root))
+                self.account.deaths.append(Death(who=who, at=at, orphans=orphans))
                 self.account.killed.add(who)
                 self.account.published.update(digest for digest, state in finished.items() if state != "cached")
                 self.account.perhaps.update(needed - finished.keys())
