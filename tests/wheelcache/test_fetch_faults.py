@@ -6,8 +6,6 @@ fault itself makes worthless.
 
 from __future__ import annotations
 
-import os
-import subprocess
 from dataclasses import replace
 
 import pytest
@@ -30,7 +28,7 @@ from support.syncs import IN_PIECES, MB, PIECE, Syncs
 from support.tls import make_certificate
 from support.wheels import make_wheel
 
-from wheelcache.errors import IntegrityError, NetworkError, StoreFullError
+from wheelcache.errors import IntegrityError, NetworkError
 from wheelcache.rates import LARGEST_READ
 
 SIZE = 12 * PIECE + 1234
@@ -63,18 +61,6 @@ def sync(tmp_path, request):
 
 
 @pytest.fixture
-def server():
-    with Server() as server:
-        yield server
-
-
-@pytest.fixture
-def other():
-    with Server() as server:
-        yield server
-
-
-@pytest.fixture
 def url(server):
     return server.put_wheel(WHEEL)
 
@@ -94,13 +80,6 @@ def two(server, other, url, good):
 def bound(*servers: Server, worthless: int = 0) -> int:
     """The most bytes that may have been read."""
     return SIZE + worthless + LARGEST_READ * sum(len(server.asked()) for server in servers)
-
-
-def keep(sync: Syncs, end: int) -> None:
-    """Leaves a partial with the first bytes of the wheel."""
-    partial = sync.store.partial(WHEEL.locked(), piece=PIECE)
-    partial.write(0, WHEEL.data[:end])
-    partial.close()
 
 
 def survived(sync: Syncs, result, *servers: Server, worthless: int = 0) -> None:
@@ -124,7 +103,7 @@ class TestTheWholeFileInAnswerToARange:
 
     @at_later_places
     def test_after_an_earlier_run_is_taken_from_zero_once(self, sync, server, url, place):
-        keep(sync, place)
+        sync.keep(WHEEL, (0, place))
         server.script(PATH, then=Serve(ranges=False, rate=FAST))
         [result] = sync(WHEEL.locked(url))
         survived(sync, result, server)
@@ -138,7 +117,7 @@ class TestTheWholeFileInAnswerToARange:
     @at_later_places
     def test_leaves_the_rest_to_a_source_with_ranges(self, sync, two, place):
         server, other, url, good = two
-        keep(sync, place)
+        sync.keep(WHEEL, (0, place))
         server.script(PATH, then=Serve(ranges=False))
         [result] = sync(WHEEL.locked(url, good))
         survived(sync, result, server, other, worthless=-place)
@@ -180,7 +159,7 @@ class TestAnotherPartThanAskedFor:
     @at_later_places
     def test_is_refused_wherever_it_is(self, sync, two, place):
         server, other, url, good = two
-        keep(sync, place)
+        sync.keep(WHEEL, (0, place))
         server.script(PATH, then=Serve(range_shift=1))
         [result] = sync(WHEEL.locked(url, good))
         survived(sync, result, server, other, worthless=-place)
@@ -188,7 +167,7 @@ class TestAnotherPartThanAskedFor:
     @bad
     def test_is_refused_and_another_source_asked(self, sync, two, bad):
         server, other, url, good = two
-        keep(sync, MIDDLE)
+        sync.keep(WHEEL, (0, MIDDLE))
         server.script(PATH, then=bad)
         [result] = sync(WHEEL.locked(url, good))
         survived(sync, result, server, other, worthless=-MIDDLE)
@@ -196,7 +175,7 @@ class TestAnotherPartThanAskedFor:
 
     @bad
     def test_is_never_published_where_there_is_no_other(self, sync, server, url, bad):
-        keep(sync, MIDDLE)
+        sync.keep(WHEEL, (0, MIDDLE))
         server.script(PATH, then=when(ranged, bad, Respond(status=404)))
         [result] = sync(WHEEL.locked(url))
         refused(sync, result)
@@ -204,7 +183,7 @@ class TestAnotherPartThanAskedFor:
 
     def test_but_shorter_is_taken_and_gone_on_with(self, sync, server, url):
         server.script(PATH, then=Serve(at_most=3 * PIECE + 5))
-        keep(sync, PIECE)
+        sync.keep(WHEEL, (0, PIECE))
         [result] = sync(WHEEL.locked(url))
         survived(sync, result, server, worthless=-PIECE)
 
@@ -215,7 +194,7 @@ class TestAnUnsatisfiedRange:
 
     @at_later_places
     def test_before_the_end_is_followed_by_the_whole(self, sync, server, url, place):
-        keep(sync, place)
+        sync.keep(WHEEL, (0, place))
         server.script(PATH, then=when(ranged, Respond(status=416)))
         [result] = sync(WHEEL.locked(url))
         survived(sync, result, server)
@@ -223,7 +202,7 @@ class TestAnUnsatisfiedRange:
     @at_later_places
     def test_before_the_end_leaves_the_rest_to_another(self, sync, two, place):
         server, other, url, good = two
-        keep(sync, place)
+        sync.keep(WHEEL, (0, place))
         server.script(PATH, then=Respond(status=416, headers={"Content-Range": "bytes */7"}))
         [result] = sync(WHEEL.locked(url, good))
         survived(sync, result, server, other, worthless=-place)
@@ -285,7 +264,7 @@ class TestForeignBodies:
     @pages
     def test_on_the_way_leave_what_is_there_as_it_is(self, sync, two, page):
         server, other, url, good = two
-        keep(sync, MIDDLE)
+        sync.keep(WHEEL, (0, MIDDLE))
         server.script(PATH, then=page)
         [result] = sync(WHEEL.locked(url, good))
         survived(sync, result, server, other, worthless=-MIDDLE + 2 * SIZE)
@@ -293,7 +272,7 @@ class TestForeignBodies:
     @at_later_places
     def test_on_the_way_leave_what_is_there_wherever_that_ends(self, sync, two, place):
         server, other, url, good = two
-        keep(sync, place)
+        sync.keep(WHEEL, (0, place))
         server.script(PATH, then=login_page())
         [result] = sync(WHEEL.locked(url, good))
         survived(sync, result, server, other, worthless=-place)
@@ -455,14 +434,14 @@ class TestBusyServers:
 
     @busy
     def test_are_asked_again(self, sync, server, url, busy):
-        keep(sync, MIDDLE)
+        sync.keep(WHEEL, (0, MIDDLE))
         server.script(PATH, busy)
         [result] = sync(WHEEL.locked(url))
         survived(sync, result, server, worthless=-MIDDLE)
 
     @at_places
     def test_are_asked_again_for_what_is_missing(self, sync, server, url, place):
-        keep(sync, place)
+        sync.keep(WHEEL, (0, place))
         server.script(PATH, Respond(status=503))
         [result] = sync(WHEEL.locked(url))
         survived(sync, result, server, worthless=-place)
@@ -540,42 +519,6 @@ class TestRedirects:
         refused(sync, result)
         assert "redirect refused" in result.error
         assert not other.asked()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-class TestTheDisk:
-    """Disk full: checked before; ENOSPC keeps the partial."""
-
-    @pytest.fixture
-    def small(self, tmp_path):
-        folder = tmp_path / "disk"
-        folder.mkdir()
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", folder], check=False).returncode:
-            pytest.skip("this machine lets nobody mount a tmpfs")
-        yield folder
-        subprocess.run(["umount", folder], check=True)
-
-    @pytest.mark.parametrize("connections", [1, 4])
-    def test_that_fills_up_keeps_what_fitted_and_the_next_run_goes_on(self, small, server, url, connections):
-        sync = Syncs(small, settings=replace(IN_PIECES, connections=connections, reserve=0))
-        server.script(PATH, then=Serve(rate=FAST))
-        sync.store.free_bytes = lambda: 10**12  # another process takes the room after we looked
-        [result] = sync(WHEEL.locked(url))
-        refused(sync, result, StoreFullError)
-        assert result.failure.exit_code == 6
-        kept = sync.store.partial_bytes(WHEEL.digest)
-        assert kept > 300_000
-        subprocess.run(["mount", "-o", "remount,size=4m", small], check=True)
-        again = Syncs(small, settings=replace(IN_PIECES, connections=1, reserve=0))
-        [result] = again(WHEEL.locked(url))
-        assert (result.state, result.bytes_fetched) == ("resumed", SIZE - kept)
-        assert again.holds(WHEEL)
-
-    def test_that_is_too_small_is_said_before_a_byte_is_fetched(self, small, server, url):
-        sync = Syncs(small, settings=replace(IN_PIECES, reserve=0))
-        with pytest.raises(StoreFullError):
-            sync(WHEEL.locked(url))
-        assert not server.asked()
 
 
 def test_hostile_urls_name_no_file_of_ours(tmp_path, server):

@@ -1,16 +1,10 @@
-"""Syncs of wheels in many pieces: over several connections and sources, through kills, rot, lies and outages."""
+"""Syncs of wheels in many pieces: over several connections and sources, through outages, and what they say."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from support.program import wait_until
@@ -18,14 +12,17 @@ from support.server import Busy, Respond, Serve, Server, in_turn, sent_less_than
 from support.syncs import IN_PIECES, MB, PIECE, Syncs
 from support.wheels import make_wheel
 
-from wheelcache.errors import IntegrityError, NetworkError
-from wheelcache.events import Note, TransferStatus, Waiting, WheelProgress, WheelStarted
-from wheelcache.journal import LINE_BYTES, Head, Mark, line_of, read_journal
+from wheelcache.errors import NetworkError
+from wheelcache.events import (
+    TransferStatus,
+    Waiting,
+    WheelProgress,
+    WheelStarted,
+)
 from wheelcache.rates import LARGEST_READ
 
 WHEEL = make_wheel("big", size=4 * MB)
 PATH = f"/files/{WHEEL.filename}"
-PIECES = -(-WHEEL.size // PIECE)
 FAST = 8 * MB
 ALONE = replace(IN_PIECES, connections=1)
 
@@ -33,55 +30,6 @@ ALONE = replace(IN_PIECES, connections=1)
 @pytest.fixture
 def sync(tmp_path):
     return Syncs(tmp_path / "cache", settings=IN_PIECES)
-
-
-@pytest.fixture
-def server():
-    with Server() as server:
-        yield server
-
-
-@pytest.fixture
-def other():
-    with Server() as server:
-        yield server
-
-
-@pytest.fixture
-def third():
-    with Server() as server:
-        yield server
-
-
-def again(sync: Syncs) -> Syncs:
-    """The next run's syncs into the same store."""
-    return Syncs(sync.store.root, settings=sync.settings)
-
-
-def flip(file: Path, *places: int) -> None:
-    """Lets bytes of a file rot."""
-    file.chmod(0o644)
-    with file.open("r+b") as opened:
-        for place in places:
-            opened.seek(place)
-            byte = opened.read(1)[0]
-            opened.seek(place)
-            opened.write(bytes([byte ^ 0xFF]))
-
-
-def keep(sync: Syncs, *spans: tuple[int, int], boot: str | None = None) -> int:
-    """Leaves a partial with parts of the wheel, as a stopped run would; returns how many bytes it has."""
-    partial = sync.store.partial(WHEEL.locked(), piece=PIECE)
-    for start, end in spans:
-        partial.write(start, WHEEL.data[start:end])
-    kept = partial.present
-    partial.close()
-    if boot is not None:
-        journal = sync.partial_file(WHEEL).with_suffix(".json")
-        head, _ = read_journal(journal)
-        with journal.open("r+b") as opened:
-            opened.write(line_of(replace(head, boot=boot)))
-    return kept
 
 
 def most(size: int, *servers: Server) -> int:
@@ -217,7 +165,7 @@ class TestWithoutRanges:
     @pytest.mark.parametrize("kept", [1, PIECE - 1, PIECE, MB, WHEEL.size - 1])
     def test_an_earlier_runs_bytes_are_followed_by_one_restart(self, sync, server, kept):
         url = server.put_wheel(WHEEL)
-        keep(sync, (0, kept))
+        sync.keep(WHEEL, (0, kept))
         server.script(PATH, then=Serve(ranges=False, delay=0.05, rate=FAST))
         [result] = sync(WHEEL.locked(url))
         assert result.error == ""
@@ -243,7 +191,7 @@ class TestWithoutRanges:
         urls = [each.put_wheel(WHEEL) for each in (server, other)]
         server.script(PATH, then=Serve(ranges=False, rate=2 * MB))
         other.script(PATH, then=Serve(rate=2 * MB))
-        keep(sync, (0, MB))
+        sync.keep(WHEEL, (0, MB))
         [result] = sync(WHEEL.locked(*urls))
         assert sync.holds(WHEEL)
         assert result.bytes_fetched <= most(WHEEL.size - MB, server, other)
@@ -252,7 +200,7 @@ class TestWithoutRanges:
         urls = [each.put_wheel(WHEEL) for each in (server, other)]
         server.script(PATH, then=Serve(rate=MB))
         other.script(PATH, then=Serve(ranges=False, rate=FAST))
-        keep(sync, (0, PIECE))
+        sync.keep(WHEEL, (0, PIECE))
 
         def cut() -> None:
             wait_until(lambda: sync.store.partial_bytes(WHEEL.digest) > MB)
@@ -275,246 +223,22 @@ class TestSpeed:
         sync(WHEEL.locked(slow, fast))
         next_one = make_wheel("next", size=PIECE * 3)
         locked = next_one.locked(server.put_wheel(next_one), other.put_wheel(next_one))
-        [result] = again(sync)(locked)
+        [result] = sync.again()(locked)
         assert result.source.startswith(other.url)
         assert not server.asked(f"/files/{next_one.filename}")
 
     def test_is_reported_with_whom_it_comes_from(self, sync, server):
         url = server.put_wheel(WHEEL)
-        server.script(PATH, then=Serve(rate=MB))
-        sync(WHEEL.locked(url))
-        statuses = sync.seen(TransferStatus)
-        assert statuses
-        assert any(status.connections.get(server.host, 0) >= 1 and status.rate > 0 for status in statuses)
-
-
-PROGRAM = textwrap.dedent("""
-    import json, sys, threading
-    from pathlib import Path
-    from wheelcache.events import ignore
-    from wheelcache.fetch import FetchSettings, sync_wheels
-    from wheelcache.lock import LockedWheel
-    from wheelcache.store import Store
-    from wheelcache.transport import Transport
-    root, wheels, settings = sys.argv[1:]
-    wheels = [LockedWheel(**{**each, "urls": tuple(each["urls"])}) for each in json.loads(wheels)]
-    results = sync_wheels(wheels, store=Store.open(Path(root)), transport=Transport, mirrors=[],
-                          settings=FetchSettings(**json.loads(settings)), emit=ignore, stop=threading.Event())
-    print(json.dumps([[result.state, result.bytes_fetched] for result in results]))
-""")
-
-
-def start(root: Path, *wheels, **settings: object) -> subprocess.Popen[str]:
-    """Starts a sync in a process of its own."""
-    fields = ("name", "version", "filename", "digest", "size", "urls")
-    text = json.dumps([{field: getattr(wheel, field) for field in fields} for wheel in wheels])
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(root), text, json.dumps(settings)], stdout=subprocess.PIPE, text=True
-    )
-
-
-class TestKilled:
-    def test_in_mid_pieces_loses_at_most_a_read_per_connection(self, sync, server):
-        made = make_wheel("huge", size=20 * MB)
-        url = server.put_wheel(made)
-        server.script(f"/files/{made.filename}", then=Serve(rate=1.5 * MB))
-        kept = 0
-        for _ in range(3):
-            with start(sync.store.root, made.locked(url), piece=PIECE) as process:
-                try:
-                    wait_until(lambda: sync.store.partial_bytes(made.digest) > kept + MB)  # noqa: B023
-                finally:
-                    process.kill()
-            assert sync.store.partial_bytes(made.digest) > kept
-            kept = sync.store.partial_bytes(made.digest)
-        server.script(f"/files/{made.filename}")
-        [result] = sync(made.locked(url), settings=ALONE)
-        assert (result.state, result.bytes_fetched) == ("resumed", made.size - kept)
-        assert sync.holds(made)
-        written = server.sent() - result.bytes_fetched  # less was read than was handed to the kernel
-        assert kept <= written
-
-
-class TestAPowerCut:
-    def test_leaves_what_reached_the_disk(self, sync, server):
-        url = server.put_wheel(WHEEL)
-        partial = sync.store.partial(WHEEL.locked(), piece=PIECE)
-        partial.write(0, WHEEL.data[: 3 * PIECE + 100])
-        partial.write(20 * PIECE, WHEEL.data[20 * PIECE : 22 * PIECE])
-        partial.flush()
-        synced = partial.present
-        partial.write(3 * PIECE + 100, WHEEL.data[3 * PIECE + 100 : 6 * PIECE])
-        partial.write(40 * PIECE, WHEEL.data[40 * PIECE : 41 * PIECE])
-        partial.close()
-        journal = sync.partial_file(WHEEL).with_suffix(".json")
-        head, _ = read_journal(journal)
-        with journal.open("r+b") as opened:
-            opened.write(line_of(replace(head, boot="an earlier start")))
-        flip(sync.partial_file(WHEEL), 4 * PIECE, 40 * PIECE)  # what never reached the disk is anything now
-        assert sync.store.partial_bytes(WHEEL.digest) == synced
-        [result] = sync(WHEEL.locked(url), settings=ALONE)
-        assert (result.state, result.bytes_fetched) == ("resumed", WHEEL.size - synced)
-        assert sync.holds(WHEEL)
-
-    def test_costs_nothing_more_than_a_crash_where_all_was_synced(self, sync, server):
-        url = server.put_wheel(WHEEL)
-        partial = sync.store.partial(WHEEL.locked(), piece=PIECE)
-        partial.write(0, WHEEL.data[: 5 * PIECE + 17])
-        partial.flush()
-        partial.close()
-        [result] = sync(WHEEL.locked(url), settings=ALONE)
-        assert result.bytes_fetched == WHEEL.size - 5 * PIECE - 17
-
-
-class TestRot:
-    def test_of_a_piece_in_a_partial_costs_that_piece(self, sync, server):
-        url = server.put_wheel(WHEEL)
-        kept = keep(sync, (0, 10 * PIECE), (20 * PIECE, 30 * PIECE))
-        flip(sync.partial_file(WHEEL), 3 * PIECE + 5, 29 * PIECE)
-        [result] = sync(WHEEL.locked(url), settings=ALONE)
-        assert (result.state, result.bytes_fetched) == ("resumed", WHEEL.size - kept + 2 * PIECE)
-        assert sync.holds(WHEEL)
-
-    def test_of_a_line_of_the_journal_costs_that_piece(self, sync, server):
-        url = server.put_wheel(WHEEL)
-        kept = keep(sync, (0, 10 * PIECE))
-        with sync.partial_file(WHEEL).with_suffix(".json").open("r+b") as journal:
-            journal.seek(LINE_BYTES * 4)
-            journal.write(b"\0" * LINE_BYTES)
-        [result] = sync(WHEEL.locked(url), settings=ALONE)
-        assert result.bytes_fetched == WHEEL.size - kept + PIECE
-        assert sync.holds(WHEEL)
-
-    def test_of_a_blob_costs_the_damaged_pieces(self, sync, server):
-        url = server.put_wheel(WHEEL)
-        sync(WHEEL.locked(url))
-        blob = sync.store.blob(WHEEL.digest)
-        flip(blob, 7 * PIECE + 3, WHEEL.size - 1)
-        rotten = blob.read_bytes()
-        os.utime(blob, (1, 1))
-        later = again(sync)
-        [result] = later(WHEEL.locked(url))
-        assert result.state == "resumed"
-        assert result.bytes_fetched == PIECE + (WHEEL.size - 1) % PIECE + 1
-        assert later.holds(WHEEL)
-        assert (sync.store.root / "v1" / "quarantine" / blob.name).read_bytes() == rotten
-
-    @pytest.mark.parametrize("change", ["longer", "shorter"])
-    def test_of_a_blobs_length_is_mended_too(self, sync, server, change):
-        url = server.put_wheel(WHEEL)
-        sync(WHEEL.locked(url))
-        blob = sync.store.blob(WHEEL.digest)
-        blob.chmod(0o644)
-        blob.write_bytes(WHEEL.data + b"more" if change == "longer" else WHEEL.data[: 30 * PIECE - 5])
-        later = again(sync)
-        [result] = later(WHEEL.locked(url), settings=ALONE)
-        assert later.holds(WHEEL)
-        assert result.bytes_fetched == (0 if change == "longer" else WHEEL.size - 29 * PIECE)
-        assert again(later).store.has(WHEEL.locked())
-
-    @pytest.mark.parametrize("piece", [1 << 62, 10**40])
-    def test_of_a_journal_into_what_no_file_can_be_is_no_defect(self, sync, server, piece):
-        url = server.put_wheel(WHEEL)
-        keep(sync, (0, PIECE))
-        journal = sync.partial_file(WHEEL).with_suffix(".json")
-        head, _ = read_journal(journal)
-        journal.write_bytes(
-            line_of(Head(boot=head.boot, size=WHEEL.size, piece=piece)) + line_of(Mark(written=piece, crc=1))
-        )
+        server.script(PATH, then=Serve(rate=MB // 2))
         [result] = sync(WHEEL.locked(url))
-        assert result.error == ""
-        assert sync.holds(WHEEL)
-
-
-class TestLiars:
-    def prepare(self, *servers: Server, rate: float = FAST) -> list[str]:
-        urls = [server.put_wheel(WHEEL) for server in servers]
-        for server in servers:
-            server.script(PATH, then=Serve(rate=rate))
-        return urls
-
-    def named(self, sync: Syncs) -> set[str]:
-        """The URLs that were said to have given wrong bytes."""
-        lines = [event.message for event in sync.events if isinstance(event, Note) and "wrong bytes" in event.message]
-        return {line.partition(": ")[2].partition(": wrong bytes")[0] for line in lines}
-
-    @pytest.mark.parametrize("first", [True, False], ids=["the lockfile's own URL", "the second URL"])
-    @pytest.mark.parametrize(
-        "lie",
-        [
-            Serve(corrupt=True, rate=FAST),
-            Serve(corrupt=(0, 4), rate=FAST),
-            Serve(corrupt=(10 * PIECE, 30 * PIECE), rate=FAST),
-            Serve(corrupt_at=5 * PIECE, rate=FAST),
-            Serve(corrupt_at=WHEEL.size - 1, rate=FAST),
-            Serve(corrupt_at=(PIECE, 20 * PIECE - 1, 40 * PIECE), rate=FAST),
-        ],
-        ids=["everywhere", "the first bytes", "a third", "one byte", "the last byte", "three bytes"],
-    )
-    def test_in_a_mixture_are_named_and_the_wheel_is_right(self, sync, server, other, first, lie):
-        urls = self.prepare(server, other)
-        server.script(PATH, then=lie)
-        honest = urls[1]
-        [result] = sync(WHEEL.locked(*(urls if first else reversed(urls))))
-        assert result.error == ""
-        assert sync.holds(WHEEL)
-        assert honest not in self.named(sync)
-        assert result.bytes_fetched <= 3 * WHEEL.size + 4 * LARGEST_READ  # at worst the liar is believed once
-
-    def test_that_gave_a_part_cost_that_part_again(self, sync, server, other):
-        urls = self.prepare(server, other)
-        server.script(PATH, Serve(corrupt=True, cut_after=MB), then=Respond(status=404))
-        [result] = sync(WHEEL.locked(*urls), settings=replace(IN_PIECES, connections=1))
-        assert sync.holds(WHEEL)
-        wrong = -(-MB // PIECE) * PIECE
-        assert result.bytes_fetched <= WHEEL.size + wrong + 4 * PIECE
-
-    def test_of_an_earlier_run_cost_what_they_gave(self, sync, server):
-        [url] = self.prepare(server)
-        partial = sync.store.partial(WHEEL.locked(), piece=PIECE)
-        partial.write(0, WHEEL.data[: 3 * PIECE] + bytes(2 * PIECE) + WHEEL.data[5 * PIECE : 10 * PIECE])
-        partial.close()
-        [result] = sync(WHEEL.locked(url))
-        assert sync.holds(WHEEL)
-        assert url not in self.named(sync)
-        assert result.bytes_fetched <= WHEEL.size
-
-    def test_alone_are_an_integrity_error_and_nothing_is_kept(self, sync, server):
-        [url] = self.prepare(server)
-        server.script(PATH, then=Serve(corrupt_at=9 * PIECE, rate=FAST))
-        [result] = sync(WHEEL.locked(url))
-        assert isinstance(result.failure, IntegrityError)
-        assert self.named(sync) == {url}
-        assert not sync.store.blob(WHEEL.digest).exists()
-        assert sync.store.partial_bytes(WHEEL.digest) == 0
-
-    def test_of_one_mind_are_an_integrity_error_that_names_both_and_nothing_is_kept(self, sync, server, other):
-        urls = self.prepare(server, other)
-        for each in (server, other):
-            each.script(PATH, then=Serve(corrupt=(PIECE, 9 * PIECE), rate=FAST))
-        [result] = sync(WHEEL.locked(*urls))
-        assert isinstance(result.failure, IntegrityError)
-        assert all(url in result.error for url in urls)
-        assert sync.store.partial_bytes(WHEEL.digest) == 0
-        assert not sync.store.blob(WHEEL.digest).exists()
-
-    @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1)])
-    def test_of_two_minds_do_not_hide_the_one_who_is_right(self, sync, server, other, third, order):
-        urls = self.prepare(server, other, third)
-        server.script(PATH, then=Serve(corrupt=True, rate=FAST))
-        other.script(PATH, then=Serve(corrupt=(PIECE // 2, WHEEL.size), rate=FAST))
-        [result] = sync(WHEEL.locked(*(urls[place] for place in order)))
-        assert result.error == ""
-        assert sync.holds(WHEEL)
-        assert urls[2] not in self.named(sync)
-
-    def test_never_reach_the_store_while_the_honest_one_is_out(self, sync, server, other):
-        urls = self.prepare(server, other)
-        server.script(PATH, then=Serve(corrupt_at=PIECE, rate=FAST))
-        other.script(PATH, Busy(seconds=1), Busy(seconds=1))
-        [result] = sync(WHEEL.locked(*urls))
-        assert sync.holds(WHEEL)
-        assert result.source == urls[1]
+        first, *later = sync.seen(TransferStatus)
+        assert (first.rate, {*first.connections} <= {server.host}) == (0, True)
+        assert later
+        for status in later:
+            assert {host: 1 <= count <= 4 for host, count in status.connections.items()} == {server.host: True}
+            assert 0 < status.rate <= status.received <= result.bytes_fetched  # each looks back for a second at least
+        received = [status.received for status in later]
+        assert received == sorted(received)
 
 
 class TestMirrors:
@@ -637,18 +361,28 @@ class TestAnOutage:
             assert any(wait.host and wait.seconds > 0 for wait in waits)
 
     def test_that_does_not_end_is_a_failure_that_keeps_what_came(self, sync, server):
-        with Server() as gone:
-            url = gone.put_wheel(WHEEL)
-            gone.script(PATH, Serve(cut_at=MB))
-        [result] = sync(WHEEL.locked(url))
+        url = server.put_wheel(WHEEL)
+        server.script(PATH, Serve(cut_at=MB))
+
+        def emit(event) -> None:
+            sync.events.append(event)
+            if isinstance(event, Note):
+                server.down()
+
+        [result] = sync(WHEEL.locked(url), settings=replace(ALONE, deadline=5.0), emit=emit)
         assert isinstance(result.failure, NetworkError)
-        assert "no connection" in result.error
+        assert f"{MB} bytes are kept" in result.error
+        assert "no connection" in sync.notes()
+        server.up()
+        [result] = sync(WHEEL.locked(url), settings=ALONE)
+        assert (result.state, result.bytes_fetched) == ("resumed", WHEEL.size - MB)
+        assert sync.holds(WHEEL)
 
 
 class TestTheEvents:
     def test_say_how_much_an_earlier_run_left(self, sync, server):
         url = server.put_wheel(WHEEL)
-        kept = keep(sync, (0, 5 * PIECE + 3), (9 * PIECE, 10 * PIECE))
+        kept = sync.keep(WHEEL, (0, 5 * PIECE + 3), (9 * PIECE, 10 * PIECE))
         sync(WHEEL.locked(url))
         [started] = sync.seen(WheelStarted)
         assert (started.present, started.size) == (kept, WHEEL.size)

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 from pypi_simple import PYPI_SIMPLE_ENDPOINT, PyPISimple
-from support.server import Respond, Serve, Server, login_page
+from support.server import Respond, Serve, login_page
 from support.wheels import make_wheel
 
 from wheelcache.digest import digest_of_bytes, hex_of
@@ -28,18 +28,6 @@ from wheelcache.target import declared_target
 from wheelcache.transport import Transport
 
 TARGET = declared_target("3.11", "manylinux_2_28_x86_64")
-
-
-@pytest.fixture
-def server():
-    with Server() as server:
-        yield server
-
-
-@pytest.fixture
-def other():
-    with Server() as server:
-        yield server
 
 
 @pytest.fixture
