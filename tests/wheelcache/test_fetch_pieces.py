@@ -14,6 +14,7 @@ from support.wheels import make_wheel
 
 from wheelcache.errors import NetworkError
 from wheelcache.events import (
+    Note,
     TransferStatus,
     Waiting,
     WheelProgress,
