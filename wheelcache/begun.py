@@ -11,6 +11,7 @@ from typing import Final
 from wheelcache.digest import Digest, hex_of
 from wheelcache.errors import StoreError
 from wheelcache.findings import Finding
+from wheelcache.journal import read_journal
 from wheelcache.partialcheck import Checked, check_partial
 from wheelcache.store import Store
 
@@ -18,7 +19,7 @@ OLD_SECONDS: Final = 30 * 86_400.0
 """A partial that nobody touched for so long, and that no running command needs, is nobody's any more."""
 
 LEFT_SECONDS: Final = 86_400.0
-"""A lock file without a partial is left by a sync that got nothing; so old, it is left over."""
+"""What holds no bytes is left by a sync that was killed before its first or after its last; so old, it is left over."""
 
 
 def partial_files(store: Store, digest: Digest) -> list[Path]:
@@ -63,12 +64,15 @@ def examine_partial(
         now: seconds since 1970.
         stop: once set, this returns.
     """
-    part, _, lock_file = partial_files(store, digest)
+    part, journal, lock_file = partial_files(store, digest)
     with held(store, digest) as is_ours:
         if not is_ours:
             return Checked()
         oldest = now - OLD_SECONDS if not is_needed else 0.0
         try:
+            begun = [file.stat().st_mtime for file in (part, journal) if file.exists()]
+            if begun and now - max(begun) < LEFT_SECONDS and _holds_nothing(store, digest):
+                return Checked()
             checked = check_partial(part.parent, digest, boot=store.boot, size=size, oldest=oldest, is_over=stop.is_set)
             if checked.is_anything or not lock_file.exists():
                 return checked
@@ -87,6 +91,14 @@ def examine_partial(
             seen=found,
         )
         return Checked(findings=(left,))
+
+
+def _holds_nothing(store: Store, digest: Digest) -> bool:
+    """True for a partial without a byte, and for the journal of one that became the blob."""
+    part, journal, _ = partial_files(store, digest)
+    if part.exists():
+        return part.stat().st_size == 0 and not any(mark.written for mark in read_journal(journal)[1])
+    return store.blob(digest).exists()
 
 
 def _inode(file: Path) -> int | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
+import time
 from functools import partial
 
 import pytest
@@ -28,8 +30,10 @@ from support.server import Server
 from support.syncs import Syncs
 
 from wheelcache.digest import parse_digest
+from wheelcache.events import ignore
 from wheelcache.roots import Roots
 from wheelcache.store import Store
+from wheelcache.verify import verify_store
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nothing is fetched there, and nothing can be killed")
 
@@ -55,6 +59,11 @@ def fresh(tmp_path):
 
 def published(ended) -> set:
     return {parse_digest(line.split()[1]) for line in ended.said if line.startswith("published")}
+
+
+def verify(root, *, later: float = 0.0):
+    options = {"fast": False, "threads": 1, "emit": ignore, "stop": threading.Event()}
+    return verify_store(Store.open(root), now=lambda: time.time() + later, **options)
 
 
 def assert_sound(root, ended, truth):
@@ -94,6 +103,17 @@ def test_publishing_may_end_at_any_call(nursery, fresh, truth, kind):
         assert fetched <= max(LEFT.size - said, 0) + (PIECE if kind == "torn" else 0)
         faults += bool(ended.reached)
     assert faults >= (5 if kind == "torn" else 20)
+
+
+def test_publishing_killed_at_any_call_leaves_nothing_that_verify_finds_unless_it_is_old(nursery, fresh):
+    found, left = 0, 0
+    for ended, root in nursery.each_fault(publish, fresh, "killed"):
+        if (root / "v1").exists():
+            left += bool(verify(root, later=2 * 86_400.0).findings)
+            assert verify(root).findings == [], ended
+            found += 1
+    assert found >= 20
+    assert left >= 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
