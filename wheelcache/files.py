@@ -82,19 +82,32 @@ def exclusive(file: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def lock_open_file(descriptor: int, *, wait: bool = True) -> bool:
+def lock_open_file(descriptor: int) -> None:
     """Takes the system's lock on an open file (flock(2)); it ends with the descriptor, and with the process.
 
     Not filelock: every `sync` comes by here, even one that finds everything present, and importing filelock takes
     longer than all that such a sync asks of the store. Nor can it lock a file that is open already, as a lease is.
 
     Args:
-        descriptor: of a file that is open for writing, as NFS wants it.
-        wait: True to wait for another owner; False to leave it to them.
+        descriptor: of a file that is open for writing, as NFS wants it. Where there is no flock (Windows, where nothing
+            is fetched) everybody is let through.
 
-    Returns:
-        True when this process has the lock. Where there is no flock (Windows, where nothing is fetched) who waits is
-        let through, and who does not is told that another has it: on doubt nothing is taken away.
+    Raises:
+        OSError: the file system has no locks.
+    """
+    with suppress(ImportError):
+        import fcntl  # noqa: PLC0415 - absent from Windows
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def is_locked(descriptor: int) -> bool:
+    """True while somebody has the lock on an open file; where there is no flock: on doubt nothing is taken away.
+
+    However many ask at once, none takes another one for the owner: what they ask with is a lock that they can share.
+
+    Args:
+        descriptor: of a file that is open for reading.
 
     Raises:
         OSError: the file system has no locks.
@@ -102,12 +115,12 @@ def lock_open_file(descriptor: int, *, wait: bool = True) -> bool:
     try:
         import fcntl  # noqa: PLC0415 - absent from Windows
     except ImportError:
-        return wait
+        return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
-    return True
+        return True
+    return False
 
 
 def move_into(folder: Path, path: Path) -> Path:

@@ -24,7 +24,7 @@ from typing import Final
 
 from wheelcache.digest import Digest, hex_of, parse_digest
 from wheelcache.errors import StoreError
-from wheelcache.files import exclusive, lock_open_file, store_errors, sync_folder, write_atomically
+from wheelcache.files import exclusive, is_locked, lock_open_file, store_errors, sync_folder, write_atomically
 
 _DAY: Final = 86_400.0
 _LOCK: Final = "prune.lock"
@@ -328,7 +328,7 @@ def _is_held(file: Path) -> bool:
     except OSError:  # another user's, say
         return True
     try:
-        return not lock_open_file(descriptor, wait=False)
+        return is_locked(descriptor)
     except OSError:
         return True
     finally:

@@ -15,6 +15,7 @@ import pytest
 
 from wheelcache.digest import digest_of_bytes, hex_of
 from wheelcache.errors import StoreError, StoreFullError
+from wheelcache.files import is_locked
 from wheelcache.roots import Roots
 from wheelcache.store import Store
 
@@ -201,6 +202,14 @@ class TestLeases:
             with roots.lease([B], command="sync"), roots.guard():
                 assert roots.remove_dead_leases() == [file]
             assert not file.exists()
+
+    def test_that_nobody_holds_are_dead_however_many_ask_at_once(self, roots):
+        file = roots._base / "leases" / "1-ab.json"
+        file.touch()  # as a command leaves it that was killed, or has just begun to write it
+        with file.open("r+b") as asked:
+            assert not is_locked(asked.fileno())
+            assert roots.survey().damaged == {}
+            assert roots.dead_leases() == [file]
 
     def test_end_with_their_command_though_a_child_of_it_lives_on(self, roots):
         with roots.lease([A], command="build"):
