@@ -14,7 +14,7 @@ from packaging.version import InvalidVersion, Version
 
 from wheelcache.catalog import VERSION
 from wheelcache.findings import Finding
-from wheelcache.reading import open_regular
+from wheelcache.ordinary import open_regular
 
 _BUSY_SECONDS: Final = 30.0
 _NAMED: Final = 3

@@ -5,17 +5,21 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shlex
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from wheelcache.errors import StoreError, StoreFullError
+from wheelcache.ordinary import open_new, open_own
 
 _FICLONE: Final = 0x40049409
 """Linux's ioctl that makes a file share all blocks of another (ioctl_ficlonerange(2))."""
+_DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -36,22 +40,60 @@ def store_errors(file: Path) -> Iterator[None]:
                 hint="free some space and run the same command again: it continues where this one stopped",
                 path=str(file),
             ) from error
-        raise StoreError(f"{file}: {error.strerror}", hint="check the folder, its permissions and its disk") from error
+        raise StoreError(f"{file}: {error.strerror}", hint=_hint(error, file)) from error
+
+
+def _hint(error: OSError, file: Path) -> str:
+    """Returns what helps where the operating system, or `ordinary`, refused *file*."""
+    if error.errno is None:
+        return "nothing outside of the store is touched: remove it; to keep the store elsewhere, use --cache-dir"
+    if error.errno in _DENIED and (foreign := _foreign(file)) is not None:
+        cache = next((folder.parent for folder in file.parents if folder.name == "v1"), foreign)
+        owner, own = (_name(user) for user in (foreign.lstat().st_uid, os.geteuid()))
+        return f"{foreign} belongs to {owner}; to make all of it yours: sudo chown -R {own} {shlex.quote(str(cache))}"
+    return "check the folder, its permissions and its disk; to use another: --cache-dir or WHEELCACHE_DIR"
+
+
+def _foreign(file: Path) -> Path | None:
+    """Returns what is in the way of whoever may not use *file*: it, or the folder nearest to it, if another's."""
+    if sys.platform == "win32":
+        return None
+    nearest = next((path for path in (file, *file.parents) if os.path.lexists(path)), file)
+    others = (path for path in (nearest, nearest.parent) if path.lstat().st_uid != os.geteuid())
+    return next(others, None)
+
+
+def _name(user: int) -> str:
+    """Returns what a user is called."""
+    import pwd  # noqa: PLC0415 - absent from Windows
+
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
 
 
 def write_atomically(file: Path, data: bytes) -> None:
     """Writes *data* so that *file* is seen whole or as it was, by a reader at the same moment and after a power cut."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(file)
+    descriptor = open_new(temporary)
     try:
-        with temporary.open("wb") as opened:
-            opened.write(data)
-            opened.flush()
-            os.fsync(opened.fileno())  # before the rename: a name may reach the disk long before its bytes
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+            os.fsync(descriptor)  # before the rename: a name may reach the disk long before its bytes
+        finally:
+            os.close(descriptor)
         temporary.replace(file)
         sync_folder(file.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def temporary_name(path: Path) -> Path:
+    """Returns a name for what is being made, or removed, beside *path*; who prunes knows it for one (`layout`)."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
 
 
 def sync_folder(folder: Path) -> None:
@@ -73,7 +115,7 @@ def exclusive(file: Path) -> Iterator[None]:
         StoreError: the lock cannot be had from this file system.
     """
     with store_errors(file):
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = open_own(file)
     try:
         with store_errors(file):
             lock_open_file(descriptor)
@@ -129,12 +171,17 @@ def move_into(folder: Path, path: Path) -> Path:
     Returns:
         Where it is now.
     """
-    names = (path.name if number == 1 else f"{path.name}.{number}" for number in itertools.count(1))
-    target = next(folder / name for name in names if not os.path.lexists(folder / name))
+    target = free_name(folder, path.name)
     path.rename(target)
     with suppress(OSError, NotImplementedError):  # another user's, or a link where links have no dates of their own
         os.utime(target, follow_symlinks=False)
     return target
+
+
+def free_name(folder: Path, name: str) -> Path:
+    """Returns a path in *folder* that nothing has: *name*, or with a number after it."""
+    names = (name if number == 1 else f"{name}.{number}" for number in itertools.count(1))
+    return next(folder / each for each in names if not os.path.lexists(folder / each))
 
 
 def copy_sharing_blocks(source: Path, destination: Path) -> None:
@@ -159,21 +206,3 @@ def reflink(source: Path, destination: Path) -> bool:
     if not cloned:
         destination.unlink()
     return cloned
-
-
-def boot_id() -> str:
-    """Returns what tells this start of the machine from every other; empty where the system does not say."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return _boot_session() if sys.platform == "darwin" else ""
-
-
-def _boot_session() -> str:
-    """Returns macOS's `kern.bootsessionuuid` (sysctlbyname(3))."""
-    import ctypes  # noqa: PLC0415 - needed nowhere else
-
-    buffer = ctypes.create_string_buffer(64)
-    length = ctypes.c_size_t(64)
-    failed = ctypes.CDLL(None).sysctlbyname(b"kern.bootsessionuuid", buffer, ctypes.byref(length), None, 0)
-    return "" if failed else buffer.value.decode("ascii")

@@ -47,6 +47,7 @@ class Holding:
         inodes: of its files, one for each name.
         digests: the wheels that it is, or holds.
         is_whole: False for a view with a wheel that the store has no blob of.
+        why: of a project, why it is gone.
     """
 
     kind: Kind
@@ -57,6 +58,7 @@ class Holding:
     inodes: tuple[Inode, ...] = ()
     digests: frozenset[Digest] = frozenset()
     is_whole: bool = True
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,9 +123,8 @@ class _Look:
             temporary = self._plain("temporary", dead)
             self._items += [item for item in temporary if self._now - item.last_used > DEAD_SECONDS]
         self._items += self._plain("lease", self._roots.dead_leases())
-        gone = [project for project in self._roots.projects() if not project.standing()]
-        for project in gone:
-            self._items += self._plain("project", [project.file], name=str(project.path))
+        for file, (project, why) in self._roots.gone().items():
+            self._items += self._plain("project", [file], name=str(project.path), why=why)
         return Holdings(items=tuple(self._items), files=self._files)
 
     def _wheels(self, layout: Layout, entries: Mapping[Digest, Entry]) -> Iterator[Holding]:
@@ -174,9 +175,9 @@ class _Look:
                 touched = max(found.st_mtime for _, found in begun or files)
                 yield self._holding(kind, path, files, name=digest, digests=frozenset([digest]), last_used=touched)
 
-    def _plain(self, kind: Kind, paths: Iterable[Path], *, name: str = "") -> Iterator[Holding]:
+    def _plain(self, kind: Kind, paths: Iterable[Path], *, name: str = "", why: str = "") -> Iterator[Holding]:
         for path in paths:
-            yield self._holding(kind, path, list(_tree(path)), name=name or path.name)
+            yield self._holding(kind, path, list(_tree(path)), name=name or path.name, why=why)
 
     def _holding(
         self,
@@ -188,6 +189,7 @@ class _Look:
         digests: frozenset[Digest] = frozenset(),
         is_whole: bool = True,
         last_used: float | None = None,
+        why: str = "",
     ) -> Holding:
         if last_used is None:
             own = _stat(path)
@@ -204,6 +206,7 @@ class _Look:
             inodes=tuple(inodes.values()),
             digests=digests,
             is_whole=is_whole,
+            why=why,
         )
 
     def _note(self, found: os.stat_result, size: int) -> Inode:

@@ -16,7 +16,7 @@ from typing import Final
 
 from wheelcache.digest import Digest, parse_digest
 from wheelcache.findings import Findings, Kind
-from wheelcache.reading import kind_of
+from wheelcache.ordinary import kind_of
 
 DEAD_SECONDS: Final = 3600.0
 """A temporary file that nobody touched for so long is dead: writing one takes moments, copying a view minutes."""

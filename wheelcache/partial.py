@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import threading
 import zlib
 from collections.abc import Sequence
@@ -15,13 +14,12 @@ from wheelcache.digest import Digest, hex_of
 from wheelcache.errors import StoreError
 from wheelcache.files import store_errors, sync_folder, write_atomically
 from wheelcache.journal import LINE_BYTES, Head, Mark, line_of, read_journal
+from wheelcache.ordinary import make_folder, open_own
 from wheelcache.runninghash import RunningHash
 from wheelcache.spans import Span, missing_spans
 
 PIECE_BYTES: Final = 2 << 20
 """Bytes of a piece: what is fetched again where one byte is wrong."""
-
-_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # each is unknown to some system
 
 
 def usable_bytes(folder: Path, digest: Digest, *, boot: str) -> int:
@@ -107,7 +105,7 @@ class Partial:
         self.present = 0
         """Bytes that are on disk."""
         with store_errors(self._file):
-            self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
+            self._descriptor = open_own(self._file)
             try:
                 self._adopt()
             except BaseException:
@@ -234,11 +232,11 @@ class Partial:
             if self.size is not None:
                 os.ftruncate(self._descriptor, self.size)  # what was adopted may have a tail that no mark vouches for
             os.fsync(self._descriptor)
-            if not blob.parent.is_dir():
-                blob.parent.mkdir(exist_ok=True)
+            if make_folder(blob.parent):
                 sync_folder(blob.parent.parent)
             self._file.replace(blob)
-            blob.chmod(0o444)  # not before: a partial that nobody may write to could not be continued
+            with suppress(PermissionError):  # another user of a shared store began it
+                blob.chmod(0o444)  # not before: a partial that nobody may write to could not be continued
             sync_folder(blob.parent)
             self._journal_file.unlink(missing_ok=True)
             return os.fstat(self._descriptor)
@@ -310,11 +308,8 @@ class Partial:
 
     def _adopt(self) -> None:
         """Takes over what an earlier run left, as far as it is still what that run wrote."""
-        found = os.fstat(self._descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise StoreError(f"{self._file}: expected an ordinary file", hint="remove it")
         head, marks = read_journal(self._journal_file)
-        self._journal = os.open(self._journal_file, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
+        self._journal = open_own(self._journal_file)
         is_other = head is None or (self.size is not None and head.size not in (None, self.size))
         if head is None or is_other or not any(mark.written for mark in marks):
             self._begin()

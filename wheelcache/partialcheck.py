@@ -15,8 +15,8 @@ from wheelcache.digest import Digest, hex_of
 from wheelcache.files import write_atomically
 from wheelcache.findings import Finding
 from wheelcache.journal import LINE_BYTES, Head, Mark, line_of, parse_journal
+from wheelcache.ordinary import open_regular
 from wheelcache.partial import PIECE_BYTES
-from wheelcache.reading import open_regular
 
 _BLOCK: Final = 1 << 20
 _LARGEST_JOURNAL: Final = 64 << 20

@@ -147,7 +147,7 @@ class _Pruning:
         if item.kind == "lease":
             return item.path in self._roots.dead_leases()
         if item.kind == "project":
-            return any(each.file == item.path and not each.standing() for each in self._roots.projects())
+            return item.path in self._roots.gone()
         return os.path.lexists(item.path)
 
     def _is_unchanged(self, item: Holding, digest: Digest) -> bool:

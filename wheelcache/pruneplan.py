@@ -138,7 +138,7 @@ class _Planning:
         ago, is_old = self._ago(item), self._is_old(item)
         reasons: dict[Kind, tuple[bool, str]] = {
             "lease": (True, "its command has ended"),
-            "project": (True, "the project or its lockfiles are gone"),
+            "project": (True, item.why),
             "temporary": (True, f"nobody has written it for {ago}"),
             "lock": (self._now - item.last_used >= LEFT_SECONDS, "nobody holds it, and nothing is beside it"),
             "quarantine": (is_old, f"put aside {ago} ago"),

@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 import queue
-import stat
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from wheelcache.digest import Digest
+from wheelcache.ordinary import open_regular
 
 _BLOCK: Final = 1 << 20
 """Bytes per read: a fraction of a millisecond's hashing, so that a wish to stop is soon seen."""
@@ -31,20 +31,7 @@ _ATTEMPTS: Final = 3
 _LOOK_SECONDS: Final = 0.1
 """How often the caller hears how far the reading is."""
 
-_FLAGS: Final = (
-    os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-)  # each is unknown to some system
 _SEQUENTIAL: Final = getattr(os, "POSIX_FADV_SEQUENTIAL", None)
-
-_KINDS: Final = {
-    stat.S_IFLNK: "a symbolic link",
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFBLK: "a block device",
-    stat.S_IFCHR: "a character device",
-    stat.S_IFREG: "a file",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,27 +81,6 @@ class Unread:
     reason: str
     is_gone: bool = False
     is_broken: bool = False
-
-
-def kind_of(mode: int) -> str:
-    """Returns what a file of that mode is, in words."""
-    return _KINDS.get(stat.S_IFMT(mode), "something unknown")
-
-
-def open_regular(path: Path) -> FileIO:
-    """Opens an ordinary file for reading; links are not followed, and nothing can make this wait.
-
-    Raises:
-        OSError: there is none, it is something else, or it may not be read.
-    """
-    found = path.lstat()
-    if stat.S_ISREG(found.st_mode):  # to open some devices does something
-        descriptor = os.open(path, _FLAGS)
-        found = os.fstat(descriptor)
-        if stat.S_ISREG(found.st_mode):
-            return FileIO(descriptor)
-        os.close(descriptor)
-    raise OSError(None, f"expected a file, found {kind_of(found.st_mode)}", str(path))
 
 
 def read_files(

@@ -16,63 +16,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
 from wheelcache.digest import Digest, hex_of, parse_digest
 from wheelcache.errors import StoreError
 from wheelcache.files import exclusive, is_locked, lock_open_file, store_errors, sync_folder, write_atomically
+from wheelcache.ordinary import DOOR, expect_own, make_file, open_new
+from wheelcache.place import Place, this_place
+from wheelcache.rootfiles import Lease, ProjectRoot, describe_damage, read_lease, read_project
 
-_DAY: Final = 86_400.0
 _LOCK: Final = "prune.lock"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProjectRoot:
-    """What one project's lockfiles need; a lockfile that belongs to no project file is a project of its own.
-
-    Attributes:
-        file: where this is noted.
-        path: the project's folder, or that one lockfile; absolute.
-        lockfiles: what each needed when it was last synced.
-        seen_at: seconds since 1970, to the day: when that was.
-    """
-
-    file: Path
-    path: Path
-    lockfiles: Mapping[Path, tuple[Digest, ...]]
-    seen_at: float
-
-    def standing(self) -> dict[Path, tuple[Digest, ...]]:
-        """Returns the lockfiles that still exist; none: this is no root any more."""
-        return {path: digests for path, digests in self.lockfiles.items() if not _is_gone(path)}
-
-    def describe(self, lockfile: Path) -> str:
-        """Returns how people know one of its lockfiles: `project /srv/shop: pylock.ml.toml`."""
-        if lockfile == self.path:
-            return f"lockfile {lockfile}"
-        shown = lockfile.relative_to(self.path) if lockfile.is_relative_to(self.path) else lockfile
-        return f"project {self.path}: {shown}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lease:
-    """What a running command needs.
-
-    Attributes:
-        file: where this is noted.
-        pid: the process.
-        command: its name.
-        digests: what it needs.
-    """
-
-    file: Path
-    pid: int
-    command: str
-    digests: tuple[Digest, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,13 +52,17 @@ class Roots:
 
     Args:
         root: the cache folder of a store that was opened.
+        place: where this process is; the default finds out.
+        now: seconds since 1970.
 
     Raises:
         StoreError: (every method) a file cannot be read or written.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, place: Place | None = None, now: Callable[[], float] = time.time) -> None:
         self._base = root / "v1"
+        self._place = place or this_place()
+        self._now = now
 
     def guard(self) -> AbstractContextManager[None]:
         """Keeps roots from being added; who removes blobs reads `needed` and removes within it. Never nested; brief."""
@@ -116,23 +79,32 @@ class Roots:
             now: seconds since 1970.
         """
         path = path.resolve()
-        file = self._base / "projects" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
+        name = hashlib.sha256(os.fsencode(f"{self._place.key}\0{path}")).hexdigest()[:32]
+        file = self._base / "projects" / f"{name}.json"
         news = {each.resolve(): tuple(dict.fromkeys(digests)) for each, digests in lockfiles.items()}
-        if self._is_noted(file, news, now):
-            return
+        with suppress(OSError, ValueError):
+            known = read_project(file)
+            if known.synced(news, now=now) == known:
+                return
         with self.guard(), store_errors(file):
-            with suppress(FileNotFoundError, ValueError):  # a damaged one is made good here, as far as it can be
-                news = _read_project(file).standing() | news
-            document = {
-                "path": str(path),
-                "seen_at": now // _DAY * _DAY,
-                "lockfiles": {str(each): list(digests) for each, digests in sorted(news.items())},
-            }
-            write_atomically(file, json.dumps(document, indent=1).encode())
+            project = self._noted(file, path).synced(news, now=now)
+            write_atomically(file, project.document())
+            for other in self.projects():
+                if project.replaces(other):
+                    other.file.unlink(missing_ok=True)
 
     def projects(self) -> list[ProjectRoot]:
         """Returns all projects that can be read, those included that are gone."""
         return self._projects({})
+
+    def needing(self, project: ProjectRoot) -> dict[Path, tuple[Digest, ...]]:
+        """Returns the lockfiles of a project that still need their wheels; none: it is no root any more."""
+        return project.needing(self._place, self._now())
+
+    def gone(self) -> dict[Path, tuple[ProjectRoot, str]]:
+        """Returns the projects that are no roots any more by their files, each with the reason in words."""
+        gone = [project for project in self.projects() if not self.needing(project)]
+        return {project.file: (project, project.describe_end(self._place)) for project in gone}
 
     @contextmanager
     def lease(self, digests: Iterable[Digest], *, command: str) -> Iterator[None]:
@@ -146,7 +118,7 @@ class Roots:
         document = {"pid": os.getpid(), "command": command, "digests": sorted(set(digests))}
         with ExitStack() as held:
             with self.guard(), store_errors(file):
-                opened = held.enter_context(file.open("xb", buffering=0))
+                opened = held.enter_context(FileIO(open_new(file), "w"))
                 held.callback(_unlink_if_can, file)
                 opened.write(json.dumps(document).encode())
                 lock_open_file(opened.fileno())
@@ -182,7 +154,7 @@ class Roots:
         folder = self._base / "pins"
         with self.guard(), store_errors(folder):
             for digest in digests:
-                (folder / hex_of(digest)).touch()
+                make_file(folder / hex_of(digest))
             sync_folder(folder)
 
     def unpin(self, digests: Iterable[Digest]) -> None:
@@ -206,9 +178,9 @@ class Roots:
         damaged: dict[Path, str] = {}
         reasons: dict[Digest, list[str]] = {digest: ["pinned"] for digest in self.pinned()}
         for project in self._projects(damaged):
-            for lockfile, digests in project.standing().items():
+            for lockfile, digests in self.needing(project).items():
                 for digest in digests:
-                    reasons.setdefault(digest, []).append(project.describe(lockfile))
+                    reasons.setdefault(digest, []).append(project.describe(lockfile, self._place))
         for lease in self._leases(damaged):
             for digest in lease.digests:
                 reasons.setdefault(digest, []).append(f"a running {lease.command} (pid {lease.pid})")
@@ -230,22 +202,23 @@ class Roots:
             )
         return needs.reasons
 
-    def _is_noted(self, file: Path, news: Mapping[Path, tuple[Digest, ...]], now: float) -> bool:
-        try:
-            known = _read_project(file)
-        except (OSError, ValueError):
-            return False
-        return known.seen_at == now // _DAY * _DAY and {**known.lockfiles, **news} == known.lockfiles
+    def _noted(self, file: Path, path: Path) -> ProjectRoot:
+        """Returns what is noted of a project that is here; a damaged note is made good, as far as it can be."""
+        with suppress(FileNotFoundError, ValueError):
+            return read_project(file)
+        unplaced = [each for each in self.projects() if each.path == path and each.place is None]
+        known = unplaced[0] if unplaced else ProjectRoot(file=file, path=path)
+        return replace(known, file=file, place=self._place)
 
     def _projects(self, damaged: dict[Path, str]) -> list[ProjectRoot]:
         found = []
         for file in _files(self._base / "projects"):
             try:
-                found.append(_read_project(file))
+                found.append(read_project(file))
             except FileNotFoundError:  # removed since
                 continue
             except (OSError, ValueError) as error:
-                damaged[file] = _words(error)
+                damaged[file] = describe_damage(error)
         return sorted(found, key=lambda project: project.path)
 
     def _leases(self, damaged: dict[Path, str]) -> list[Lease]:
@@ -254,11 +227,11 @@ class Roots:
             if not _is_held(file):
                 continue
             try:
-                found.append(_read_lease(file))
+                found.append(read_lease(file))
             except FileNotFoundError:  # its command has ended since
                 continue
             except (OSError, ValueError) as error:
-                damaged[file] = _words(error)
+                damaged[file] = describe_damage(error)
         return found
 
 
@@ -273,59 +246,14 @@ def _unlink_if_can(file: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _read_project(file: Path) -> ProjectRoot:
-    """Reads a project.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is not one of ours.
-    """
-    match _document(file):
-        case {"path": str(path), "lockfiles": dict(lockfiles), "seen_at": int(seen_at) | float(seen_at)}:
-            read = {Path(each): _digests(digests) for each, digests in lockfiles.items()}
-            return ProjectRoot(file=file, path=Path(path), lockfiles=read, seen_at=float(seen_at))
-    msg = "expected path, lockfiles and seen_at, found something else"
-    raise ValueError(msg)
-
-
-def _read_lease(file: Path) -> Lease:
-    """Reads a lease; raises as `_read_project` does."""
-    match _document(file):
-        case {"pid": int(pid), "command": str(command), "digests": list(digests)}:
-            return Lease(file=file, pid=pid, command=command, digests=_digests(digests))
-    msg = "expected pid, command and digests, found something else"
-    raise ValueError(msg)
-
-
-def _document(file: Path) -> object:
-    try:
-        return json.loads(file.read_bytes())
-    except RecursionError as error:
-        raise ValueError(str(error)) from error
-
-
-def _digests(values: object) -> tuple[Digest, ...]:
-    if not isinstance(values, list):
-        msg = f"expected a list of digests, found {str(values)[:80]}"
-        raise ValueError(msg)  # noqa: TRY004 - one exception for every way a file can be wrong
-    return tuple(parse_digest(str(value)) for value in values)
-
-
-def _words(error: OSError | ValueError) -> str:
-    if isinstance(error, OSError):
-        return f"cannot be read: {error.strerror}"
-    if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
-        return f"expected JSON: {error}"
-    return str(error)
-
-
 def _is_held(file: Path) -> bool:
     """True while the process that wrote a lease runs; on doubt it does."""
     try:
-        descriptor = os.open(file, os.O_RDWR)
+        expect_own(file)
+        descriptor = os.open(file, os.O_RDONLY | DOOR)
     except FileNotFoundError:
         return False
-    except OSError:  # another user's, say
+    except OSError:  # it may not be read, say, or is none
         return True
     try:
         return is_locked(descriptor)
@@ -333,14 +261,3 @@ def _is_held(file: Path) -> bool:
         return True
     finally:
         os.close(descriptor)
-
-
-def _is_gone(path: Path) -> bool:
-    """True when nothing is at *path*; a folder that may not be looked into is no proof of that."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import os
@@ -17,14 +18,15 @@ from typing import TYPE_CHECKING, Final
 from wheelcache.digest import Digest, hex_of
 from wheelcache.errors import IntegrityError, StoreError
 from wheelcache.files import (
-    boot_id,
     move_into,
     reflink,
     store_errors,
     write_atomically,
 )
 from wheelcache.lock import LockedWheel
+from wheelcache.ordinary import make_file, make_folder, make_folders, open_regular
 from wheelcache.partial import PIECE_BYTES, Partial, copy_good_pieces, usable_bytes, write_seed
+from wheelcache.place import boot_id
 
 if TYPE_CHECKING:
     from wheelcache.catalog import Catalog, Entry, HostRecord, Pieces
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 _CACHEDIR_TAG: Final = """Signature: 8a477f597d28d172789f06886806bc55
 # This folder is a cache of wheelcache's; backup programs may leave it out (https://bford.info/cachedir/).
 """
-_FOLDERS: Final = ("blobs/sha256", "partial", "views", "projects", "pins", "leases", "quarantine")
+_FOLDERS: Final = (".", "blobs", "blobs/sha256", "partial", "views", "projects", "pins", "leases", "quarantine")
+"""Below `v1`, each after the one that it is in."""
 
 
 class Store:
@@ -63,23 +66,19 @@ class Store:
             now: seconds since 1970.
 
         Raises:
-            StoreError: it is no folder, cannot be written, or its `v1` is a symbolic link.
+            StoreError: it cannot be written, or something else has the place of one of its folders.
         """
         base = root / "v1"
-        where = {"hint": "choose another cache folder with --cache-dir or WHEELCACHE_DIR", "path": str(root)}
-        if base.is_symlink():
-            raise StoreError(f"{base}: expected a folder, found a symbolic link", **where)
-        try:
-            for folder in _FOLDERS:
-                (base / folder).mkdir(parents=True, exist_ok=True)
+        with store_errors(root):
+            make_folders(root)
+        for folder in _FOLDERS:
+            with store_errors(base / folder):
+                make_folder(base / folder)
+        with store_errors(root):
+            if not os.access(base / "partial", os.W_OK):
+                raise OSError(errno.EACCES, "the cache folder cannot be written")
             if not (root / "CACHEDIR.TAG").exists():
                 write_atomically(root / "CACHEDIR.TAG", _CACHEDIR_TAG.encode())
-        except (FileExistsError, NotADirectoryError) as error:
-            raise StoreError(f"{error.filename}: expected a folder, found a file", **where) from error
-        except OSError as error:
-            raise StoreError(f"{root}: the cache folder cannot be written: {error.strerror}", **where) from error
-        if not os.access(base / "partial", os.W_OK):
-            raise StoreError(f"{root}: the cache folder cannot be written", **where)
         return cls(root, boot=boot_id(), now=now)
 
     def blob(self, digest: Digest) -> Path:
@@ -96,7 +95,7 @@ class Store:
         blob = self.blob(wheel.digest)
         with store_errors(blob):
             try:
-                found = blob.stat()
+                found = blob.lstat()  # a link is no blob, wherever it leads
             except FileNotFoundError:
                 return False
         if not stat.S_ISREG(found.st_mode):  # to read a pipe would take for ever
@@ -113,7 +112,7 @@ class Store:
     def size(self, digest: Digest) -> int | None:
         """Returns the size in bytes of the blob of *digest*; None where there is none."""
         try:
-            return self.blob(digest).stat().st_size
+            return self.blob(digest).lstat().st_size
         except OSError:
             return None
 
@@ -144,6 +143,7 @@ class Store:
 
         file = self._lock_file(digest)
         with store_errors(file):
+            make_file(file)  # as usable for others as the store is, and nothing but a file
             try:
                 return FileLock(file, thread_local=False).acquire(timeout=timeout)  # another thread may release it
             except Timeout:  # an OSError as well
@@ -323,7 +323,7 @@ class Store:
 
     def _still_is(self, wheel: LockedWheel, blob: Path) -> bool:
         """Reads a blob whose file changed since it was verified; a wrong one is put aside."""
-        with store_errors(blob), blob.open("rb") as file:
+        with store_errors(blob), open_regular(blob) as file:
             right = hashlib.file_digest(file, "sha256").hexdigest() == hex_of(wheel.digest)
             found = os.fstat(file.fileno())
         if right:

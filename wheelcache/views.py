@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from wheelcache.errors import StoreError
-from wheelcache.files import copy_sharing_blocks, reflink, store_errors, sync_folder
+from wheelcache.files import copy_sharing_blocks, reflink, store_errors, sync_folder, temporary_name
 from wheelcache.lock import LockedWheel
 from wheelcache.store import Store
 
@@ -36,7 +35,7 @@ def make_view(
     view = store.root / "v1" / "views" / key
     if view.is_dir():
         return view
-    temporary = view.with_name(f".{key}.{os.getpid()}.{time.monotonic_ns()}")
+    temporary = temporary_name(view)
     try:
         with store_errors(view):
             _fill(temporary, store, entries, texts)

@@ -268,13 +268,14 @@ def test_prunes_that_are_killed_beside_running_syncs_cost_no_needed_wheel_and_no
     lockfile = synced.cwd / "pylock.two.toml"
     asked = len(server.asked(path))
     missing = 0
-    for _ in range(12):
+    for number in range(12):
         lockfile.rename(kept)
         prune = synced.start("prune", "--all", "-q")
         sync = synced.start("sync", "one")
         try:
             threading.Event().wait(0.3 + chance.random() * 0.5)
-            prune.send_signal(signal.SIGKILL)
+            if number % 4:  # the others come to their end, however busy the machine is
+                prune.send_signal(signal.SIGKILL)
             prune.communicate()
             ran = synced.ended(sync)
             assert ran.code == 0, ran

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from wheelcache.digest import Digest, parse_digest
 from wheelcache.errors import WheelcacheError
-from wheelcache.files import boot_id
 from wheelcache.journal import read_journal
 from wheelcache.partial import usable_bytes
+from wheelcache.place import boot_id
 from wheelcache.roots import Roots
 from wheelcache.store import Store
 

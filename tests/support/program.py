@@ -21,8 +21,8 @@ import pytest
 from support.wheels import make_wheel
 from wheelcache import __version__
 from wheelcache.digest import parse_digest
-from wheelcache.files import boot_id
 from wheelcache.partial import usable_bytes
+from wheelcache.place import boot_id
 
 PROGRAM = Path(sysconfig.get_path("scripts"), "wheelcache")
 TARGET = ("--python", "3.11", "--platform", "manylinux_2_28_x86_64")

@@ -393,7 +393,7 @@ class TestRefusing:
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
     def test_what_is_no_ordinary_file_does_not_hang(self, make, file):
         os.mkfifo(file)
-        with pytest.raises(StoreError, match="expected an ordinary file"):
+        with pytest.raises(StoreError, match="expected a file, found a named pipe"):
             make()
 
     def test_writing_to_a_closed_one_is_an_error_and_reaches_no_other_file(self, make, tmp_path):

@@ -82,12 +82,31 @@ class TestProjects:
 
     def test_keep_what_their_other_lockfiles_need_when_one_is_synced(self, roots, shop):
         roots.keep_project(shop, {shop / "pylock.one.toml": [A], shop / "pylock.two.toml": [B]}, now=NOW)
+        (shop / "pylock.one.toml").write_text("anew")
         roots.keep_project(shop, {shop / "pylock.one.toml": [C]}, now=NOW)
         assert roots.needed().keys() == {B, C}
+
+    def test_keep_what_a_lockfile_needs_for_all_its_targets_until_it_changes(self, roots, shop):
+        lockfile = shop / "pylock.one.toml"
+        for needs in ([A, B], [B, C], [C]):
+            roots.keep_project(shop, {lockfile: needs}, now=NOW)
+        assert roots.needed().keys() == {A, B, C}
+        lockfile.write_text("anew")
+        roots.keep_project(shop, {lockfile: [B]}, now=NOW)
+        assert roots.needed().keys() == {B}
+
+    def test_keep_no_older_needs_of_a_lockfile_that_cannot_be_read(self, roots, shop):
+        lockfile = shop / "pylock.one.toml"
+        lockfile.unlink()
+        lockfile.mkdir()
+        for needs in ([A], [B]):
+            roots.keep_project(shop, {lockfile: needs}, now=NOW)
+        assert roots.needed().keys() == {B}
 
     def test_are_one_however_their_path_is_written(self, roots, shop, monkeypatch):
         roots.keep_project(shop, {shop / "pylock.one.toml": [A]}, now=NOW)
         monkeypatch.chdir(shop)
+        Path("pylock.one.toml").write_text("anew")
         roots.keep_project(Path("../shop"), {Path("../shop/pylock.one.toml"): [B]}, now=NOW)
         assert [each.lockfiles for each in roots.projects()] == [{shop / "pylock.one.toml": (B,)}]
 

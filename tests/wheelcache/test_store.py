@@ -97,7 +97,7 @@ class TestOpening:
     def test_refuses_a_read_only_disk(self, tmp_path, tmpfs):
         root = tmpfs("4m")
         subprocess.run(["mount", "-o", "remount,ro", root], check=True)
-        with pytest.raises(StoreError, match="cannot be written: Read-only file system"):
+        with pytest.raises(StoreError, match="cache: Read-only file system"):
             Store.open(root / "cache")
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a read-only folder")

@@ -18,6 +18,7 @@ from support.server import Server
 from support.syncs import IN_PIECES, PIECE, Syncs
 from support.wheels import MadeWheel, make_wheel
 
+from wheelcache.catalog import HostRecord
 from wheelcache.digest import digest_of_bytes, hex_of
 from wheelcache.events import StoreRead, ignore
 from wheelcache.findings import Finding
@@ -31,6 +32,7 @@ from wheelcache.views import make_view
 DAY = 86_400.0
 WHEELS = [make_wheel(f"wheel{number}", size=size) for number, size in enumerate((900_000, 300_000, 70_000))]
 BIG, MIDDLE, SMALL = WHEELS
+HOST = HostRecord(host="mirror.test", rate=5e7, per_connection=1e7, lies=0, faults=2, seen_at=1.7e9)
 
 
 @pytest.fixture
@@ -435,8 +437,8 @@ class TestWhatDoesNotBelong:
         folder = store.root / "v1" / name
         folder.rename(tmp_path / "elsewhere")
         flip(next((tmp_path / "elsewhere").rglob(hex_of(BIG.digest)), store.root / "CACHEDIR.TAG"), 0)
-        folder.symlink_to(tmp_path / "elsewhere")
-        report = verify(store)
+        folder.symlink_to(tmp_path / "elsewhere")  # since it was opened
+        report = verify_store(store, fast=False, threads=2, emit=ignore, stop=threading.Event())
         assert [(finding.kind, finding.path) for finding in report.findings] == [("stray", folder)]
         assert mend(store, report.findings).repaired == []
         assert folder.is_symlink()
@@ -497,46 +499,69 @@ class TestTheCatalog:
         (store.root / "v1" / "catalog.sqlite").write_bytes(data)
         assert found(store) == ([("catalog", "catalog.sqlite")] if data else [])
 
+    @pytest.mark.parametrize("fast", [False, True])
     @pytest.mark.parametrize(
         "statement",
         [
             "UPDATE blobs SET digest = 'sha256:x' WHERE name = 'wheel0'",
             "UPDATE blobs SET size = 'x' WHERE name = 'wheel0'",
+            "UPDATE blobs SET size = size + 1 WHERE name = 'wheel0'",
+            "UPDATE blobs SET mtime_ns = mtime_ns + 1 WHERE name = 'wheel0'",
+            "UPDATE blobs SET inode = inode + 1 WHERE name = 'wheel0'",
             "UPDATE blobs SET name = 'wheelx' WHERE name = 'wheel0'",
             "UPDATE blobs SET version = '1.1' WHERE name = 'wheel0'",
             "UPDATE blobs SET filename = 'x' WHERE name = 'wheel0'",
-            "UPDATE blobs SET size = size + 70000 WHERE name = 'wheel0'",
+            "UPDATE blobs SET last_used = last_used + 1 WHERE name = 'wheel0'",
+            "UPDATE pieces SET crcs = zeroblob(length(crcs))",
             "UPDATE pieces SET crcs = substr(crcs, 2)",
             "UPDATE pieces SET piece_bytes = 0",
+            "UPDATE pieces SET size = size + 1",
+            "UPDATE sources SET rate = rate * 2",
+            "UPDATE sources SET faults = 'many'",
+            "UPDATE sources SET host = CAST(x'ff0a' AS TEXT)",
+            "ALTER TABLE blobs RENAME COLUMN digest TO Digest",
+            "CREATE TABLE other (x)",
             "PRAGMA user_version = 130",
+            "PRAGMA user_version = 2",
         ],
     )
-    def test_with_rows_that_we_would_not_write_is_found_and_made_anew(self, store, statement):
+    def test_with_what_we_would_not_write_is_found_without_reading_and_made_anew(self, store, statement, fast):
+        store.keep_host_records([HOST])
         names = {digest: entry.filename for digest, entry in store.known().items()}
         self.damage(store, statement)
-        assert found(store)[0] == ("catalog", "catalog.sqlite")
-        put_catalog_aside(store)
+        assert found(store, fast=fast) == [("catalog", "catalog.sqlite")]
+        assert put_catalog_aside(store).parent.name == "quarantine"
         assert found(store) == []
         again = Store.open(store.root)
         assert {digest: entry.filename for digest, entry in again.known().items()} == names
         assert all(again.piece_checks(made.digest) for made in WHEELS)
 
-    def test_whose_columns_are_spelled_otherwise_still_serves(self, store):
-        self.damage(store, "ALTER TABLE blobs RENAME COLUMN digest TO Digest")
-        assert found(store) == []
-        assert Store.open(store.root).has(BIG.locked())
+    def test_keeps_what_is_sound_of_it_when_it_is_made_anew(self, store):
+        store.keep_host_records([HOST])
+        before = store.known()
+        checks = {made.digest: store.piece_checks(made.digest) for made in WHEELS}
+        self.damage(store, "UPDATE blobs SET last_used = 5 WHERE name = 'wheel0'")
+        self.damage(store, "UPDATE pieces SET size = 5 WHERE digest = (SELECT max(digest) FROM pieces)")
+        put_catalog_aside(store)
+        again = Store.open(store.root)
+        assert again.known() == {digest: entry for digest, entry in before.items() if digest != BIG.digest}
+        assert again.host_records() == {HOST.host: HOST}
+        kept = {made.digest: again.piece_checks(made.digest) for made in WHEELS}
+        assert kept == {**checks, max(checks): None}
 
-    def test_with_a_wrong_size_is_put_right_by_reading(self, store):
-        self.damage(store, "UPDATE blobs SET size = size + 1 WHERE name = 'wheel0'")
-        assert found(store) == [("catalog", "catalog.sqlite")]
-        assert found(store) == []
-
-    def test_with_wrong_checksums_is_found_by_a_thorough_reading(self, store):
-        right = store.piece_checks(BIG.digest)
-        self.damage(store, "UPDATE pieces SET crcs = zeroblob(length(crcs))")
-        assert found(store, is_thorough=True) == [("catalog", "catalog.sqlite")] * 3
-        assert found(store, is_thorough=True) == []
-        assert Store.open(store.root).piece_checks(BIG.digest) == right
+    def test_lends_no_checksums_that_rotted_to_a_repair(self, store, sync, server):
+        """A blob whose checksums rotted with it comes whole, and one whose did not costs its piece."""
+        self.damage(store, f"UPDATE pieces SET crcs = zeroblob(length(crcs)) WHERE digest = '{BIG.digest}'")
+        put_catalog_aside(store)
+        for made in (BIG, MIDDLE):
+            flip(store.blob(made.digest), 5)
+        mend(store, verify(store).findings)
+        assert [store.partial_bytes(made.digest) for made in (BIG, MIDDLE)] == [0, MIDDLE.size - PIECE]
+        results = sync(*[made.locked(server.put_wheel(made)) for made in (BIG, MIDDLE)])
+        assert {result.wheel.digest: result.bytes_fetched for result in results} == {
+            BIG.digest: BIG.size,
+            MIDDLE.digest: PIECE,
+        }
 
     def test_that_a_killed_process_was_writing_is_no_finding(self, store):
         file = store.root / "v1" / "catalog.sqlite"
@@ -664,8 +689,8 @@ def test_bits_flipped_in_the_catalog_are_found_or_hurt_nothing(store, sync, seed
     file.write_bytes(before)
     if any(finding.kind == "catalog" for finding in first.findings):
         put_catalog_aside(store)
-    assert {finding.kind for finding in verify(store, is_thorough=True).findings} <= {"catalog"}
-    assert found(store, is_thorough=True) == []
+    assert {finding.kind for finding in verify(store).findings} <= {"catalog"}
+    assert found(store) == []
     again = Store.open(store.root)
     known = again.known()
     for made in WHEELS:

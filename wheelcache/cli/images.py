@@ -16,7 +16,7 @@ from wheelcache.lock import parse_lockfile
 if TYPE_CHECKING:
     from builders.enginevalues import EngineImage
     from builders.preparing import Prepared
-    from wheelcache.roots import ProjectRoot
+    from wheelcache.rootfiles import ProjectRoot
 
 
 class _UnknownPlanError(Exception):
@@ -110,6 +110,8 @@ def _prepared(session: Session, root: ProjectRoot) -> Iterator[Prepared]:
             raise _UnknownPlanError("its services stand in no project file")
         return
     if not standing:
+        if session.roots.needing(root):
+            raise _UnknownPlanError("it was synced on another machine, or in a container")
         return
     file = find_project_file(root.path)
     if file is None or file.parent != root.path:
