@@ -11,10 +11,10 @@ notes who reads what; 24 lockfiles of 10 to 30 of them overlap.
 - lockfiles change: on one store, workers write lockfiles, sync them, look whether their wheels stay, and delete them.
   Each wheel is fetched once more than it was removed.
 
-In both, some syncs are killed and some are stopped for ten seconds, in the midst of fetching; what they fetched others
-go on with. With --forked commands begin with everything imported, so that there are many times as many of them. Every
-command is to end well, within 120 seconds, `verify` without findings; every blob is to be whole. Exit code 1 when
-anything was otherwise.
+In both, some syncs are killed and some are stopped for ten seconds, in the midst of fetching; what a killed one fetched
+others go on with within 30 seconds. With --forked commands begin with everything imported, so that there are many times
+as many of them. Every command is to end well, within 120 seconds, `verify` without findings; every blob is to be whole.
+Exit code 1 when anything was otherwise.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _figures(races: Sequence[Race], field: Field) -> dict[str, object]:
         "bytes_published": needed,
         "bytes_read": sum(sum(account.received.values()) for account in accounts),
         "killed": sum(len(account.killed) for account in accounts),
-        "stopped": sum(account.stopped for account in accounts),
+        "stopped": sum(len(account.paused) for account in accounts),
         "take_overs": {
             "times": len(overs),
             "median": statistics.median(overs) if overs else None,

@@ -33,8 +33,9 @@ _SOON: Final = 0.6
 """Seconds within which it is killed then."""
 
 
-def _nothing(_process: Process) -> None:
+def _nothing(_process: Process) -> float:
     """Lets a process be."""
+    return 0.0
 
 
 class Worker(threading.Thread):
@@ -75,8 +76,8 @@ class Syncing(Worker):
             race.look(needed, who)
         return done
 
-    def _fate(self, who: str) -> Callable[[Process], None]:
-        """Returns what happens to a sync."""
+    def _fate(self, who: str) -> Callable[[Process], float]:
+        """Returns what happens to a sync, and when it was killed (seconds since 1970)."""
         terms, draw = self.race.terms, self.chance.random()
         if not self.is_tidy and draw < terms.kills:
             return lambda process: self._kill(process, who)
@@ -92,21 +93,24 @@ class Syncing(Worker):
         time.sleep(self.chance.uniform(0, _SOON))
         return process.poll() is None
 
-    def _kill(self, process: Process, who: str) -> None:
+    def _kill(self, process: Process, who: str) -> float:
         if self.chance.random() < 0.5:
             took = self.race.account.seconds["sync"]
             time.sleep(self.chance.uniform(0, took[-1] if took else _SOON))
-            process.kill()
-        elif self._await_bytes(process, who):
-            process.kill()
+        else:
+            self._await_bytes(process, who)
+        at = time.time()
+        process.kill()
+        return at
 
-    def _pause(self, process: Process, who: str) -> None:
+    def _pause(self, process: Process, who: str) -> float:
         if self._await_bytes(process, who):
             process.send_signal(signal.SIGSTOP)
             time.sleep(self.race.terms.pause)
             process.send_signal(signal.SIGCONT)
             with self.race.guard:
-                self.race.account.stopped += 1
+                self.race.account.paused.add(who)
+        return 0.0
 
 
 class Keeper(Syncing):

@@ -11,6 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -124,11 +125,21 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Death:
-    """A killed sync: when (seconds since 1970), and what it was fetching that others needed as well."""
+    """A killed sync.
+
+    Attributes:
+        who: its name.
+        at: when, in seconds since 1970.
+        seen_at: when it was looked what was there.
+        there: what was there then.
+        orphans: what it was fetching, with the syncs that needed it too.
+    """
 
     who: str
     at: float
-    orphans: frozenset[Digest]
+    seen_at: float
+    there: frozenset[Digest]
+    orphans: Mapping[Digest, frozenset[str]]
 
 
 @dataclass(kw_only=True)
@@ -144,7 +155,7 @@ class Account:
         killed: as whom the server knows those that did not.
         started: who began with a wheel, or went on with it, and when (seconds since 1970).
         deaths: of syncs.
-        stopped: how many syncs were, for a while.
+        paused: syncs that were stopped for a while.
         seconds: how long commands took, by their names.
         wrong: what must not be, in words.
     """
@@ -157,7 +168,7 @@ class Account:
     killed: set[str] = field(default_factory=set)
     started: defaultdict[Digest, list[tuple[float, str]]] = field(default_factory=lambda: defaultdict(list))
     deaths: list[Death] = field(default_factory=list)
-    stopped: int = 0
+    paused: set[str] = field(default_factory=set)
     seconds: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     wrong: list[str] = field(default_factory=list)
 
@@ -176,12 +187,14 @@ class Account:
         self.removed.update(parse_digest(f"sha256:{Path(row['path']).name}") for row in gone)
 
     def take_overs(self) -> list[float]:
-        """The seconds from each death until somebody else went on with what was being fetched, and needed by others."""
+        """The seconds from each death until somebody else went on with what was being fetched, where somebody could."""
         found = []
         for death in self.deaths:
-            for digest in death.orphans:
-                later = [at - death.at for at, who in self.started[digest] if who != death.who and at > death.at]
-                found += [min(later)] if later else []
+            for digest, others in death.orphans.items():
+                first = min((at for at, who in self.started[digest] if who != death.who and at > death.at), default=inf)
+                was_published = digest in death.there and first > death.seen_at  # in its last moment
+                if others - self.killed - self.paused and not was_published:
+                    found.append(first - death.at)
         return found
 
     def check(self, root: Path, field_: Field, noted: Sequence[Given]) -> list[str]:
@@ -225,6 +238,7 @@ class Terms:
         stops: the share of syncs that are stopped for *pause* seconds.
         pause: in seconds.
         limit: the seconds after which a command hangs.
+        patience: the seconds within which somebody goes on with what a killed sync was fetching.
         max_size: what prunes, and some syncs, bring the store to.
         turn: the seconds after which one set is not wanted any more for a while, and another is.
     """
@@ -237,6 +251,7 @@ class Terms:
     stops: float = 0.0
     pause: float = 10.0
     limit: float = 120.0
+    patience: float = 30.0
     max_size: str = "20MB"
     turn: float = 2.0
 
@@ -333,39 +348,51 @@ class Race:
         cwd: Path,
         needed: frozenset[Digest],
         who: str,
-        fate: Callable[[Process], None] = lambda _: None,
+        fate: Callable[[Process], float] = lambda _: 0.0,
     ) -> bool:
-        """Syncs lockfiles; False where it was killed."""
+        """Syncs lockfiles; False where it was killed, as *fate* may do: it returns when that was."""
         events = cwd / f"{who}.events"
-        neighbours: dict[str, frozenset[Digest]] = {}
-
-        def meanwhile(process: Process) -> None:
-            fate(process)
-            with self.guard:
-                neighbours.update(self._needs)
-
         with self.guard:
             self._needs[who] = needed
-        ended = self.command("sync", *lockfiles, *TARGET, "--events", events, cwd=cwd, who=who, meanwhile=meanwhile)
-        at = time.time()
+        killed_at: list[float] = []
+        ended = self.command(
+            "sync",
+            *lockfiles,
+            *TARGET,
+            "--events",
+            events,
+            cwd=cwd,
+            who=who,
+            meanwhile=lambda process: killed_at.append(fate(process)),
+        )
         finished = self._read_events(events, who)
         with self.guard:
-            del self._needs[who]
             self.account.note_rows(ended.document)
             if ended.code == -signal.SIGKILL:
-                others = frozenset[Digest]().union(*(needs for name, needs in neighbours.items() if name != who))
-                begun = {self.field.digest(name) for name in self.field.noted.begun_by(who)} - finished.keys()
-                orphans = frozenset(begun & others - blobs(self.root))
-                self.account.deaths.append(Death(who=who, at=at, orphans=orphans))
-                self.account.killed.add(who)
-                self.account.published.update(digest for digest, state in finished.items() if state != "cached")
-                self.account.perhaps.update(needed - finished.keys())
-                self.account.clouded |= needed
+                self._note_death(who, finished, killed_at[0])
+            del self._needs[who]
         return ended.code == 0
+
+    def _note_death(self, who: str, finished: Mapping[Digest, str], at: float) -> None:
+        """Takes in that a sync was killed; the caller holds `guard`."""
+        account, needed = self.account, self._needs[who]
+        begun = {self.field.digest(name) for name in self.field.noted.begun_by(who)} - finished.keys()
+        orphans = {
+            digest: frozenset(name for name, needs in self._needs.items() if name != who and digest in needs)
+            for digest in begun
+        }
+        there = frozenset(blobs(self.root))
+        account.deaths.append(Death(who=who, at=at, seen_at=time.time(), there=there, orphans=orphans))
+        account.killed.add(who)
+        account.published.update(digest for digest, state in finished.items() if state != "cached")
+        account.perhaps.update(needed - finished.keys())
+        account.clouded |= needed
 
     def finish(self, needed: Collection[Digest]) -> None:
         """Looks, once all is over, whether everything is as it should be: *needed* is there, and the sums are right."""
         self.account.wrong += [f"{each.kind}: {each.words}" for each in violations(self.root, published=needed)]
+        late = [seconds for seconds in self.account.take_overs() if seconds > self.terms.patience]
+        self.account.wrong += [f"a killed sync was followed after {seconds:.1f} s only" for seconds in late]
         self.account.wrong += self.account.check(self.root, self.field, self.field.noted.answers[self._first :])
 
     def _read_events(self, file: Path, who: str) -> dict[Digest, str]:
