@@ -13,7 +13,7 @@ from builders.enginevalues import EngineImage
 from builders.errors import EngineError
 from builders.preparing import Prepared
 from builders.sharedbase import REPOSITORY as BASES
-from builders.sharedbase import shared_base_ref
+from builders.sharedbase import shared_base_refs
 from builders.wheelimage import REPOSITORY as WHEELS
 from builders.wheelimage import wheel_image_ref
 from builders.workspace import constraints_of
@@ -38,10 +38,10 @@ class ImagesPruned:
 
 def used_images(services: Iterable[Prepared]) -> set[str]:
     """Returns the references of the shared bases and wheels' images that services are built with as they are now."""
-    used = set()
+    used = set[str]()
     for prepared in services:
         if prepared.shared is not None:
-            used.add(shared_base_ref(prepared.base_id, prepared.shared.wheels))
+            used.update(shared_base_refs(prepared.base_id, prepared.shared.wheels))
         if prepared.reading.installs:
             used.add(wheel_image_ref(prepared.own_wheels, constraints=constraints_of(prepared.locked.wheels)))
     return used

@@ -80,9 +80,9 @@ def order_of_change(wheel: LockedWheel) -> tuple[int, str]:
     """Orders wheels by how seldom they change: CUDA's libraries, other heavy ones, torch, then all that is small."""
     if wheel.name.startswith("nvidia-"):
         return (0, wheel.name)
-    if not wheel.is_heavy:
-        return (3, wheel.name)
-    return (2 if wheel.name in {"torch", "torchvision", "torchaudio"} else 1, wheel.name)
+    if wheel.name in {"torch", "torchvision", "torchaudio"}:
+        return (2, wheel.name)
+    return (1 if wheel.is_heavy else 3, wheel.name)
 
 
 def _light(members: Sequence[Sharer]) -> frozenset[Digest]:

@@ -7,9 +7,9 @@ import platform
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -28,11 +28,9 @@ from wheelcache.views import make_view
 REPOSITORY: Final = "wheelcache/base"
 
 _GROUND: Final = "wheelcache/ground"
-_RULES: Final = 1
+_RULES: Final = 2
 """Part of every key: raised when the same wheels are to be installed differently."""
 
-_GROUPS: Final = {0: "cuda", 1: "others", 2: "torch", 3: "small"}
-"""The folders of what `order_of_change` ranks; a layer each."""
 _UV: Final = "wheelcache-uv"
 _ARCHITECTURES: Final = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -84,9 +82,10 @@ def ensure_shared_base(
 ) -> SharedBase:
     """Returns the shared base of *base* and *wheels*, made when the engine does not have it.
 
-    The wheels are installed in the order of their change, a layer for each group, so that another torch leaves CUDA's
-    libraries where they are. They are installed by name and without their dependencies: what the lockfile says is
-    complete, and an install by path would leave a `direct_url.json` behind (PEP 610).
+    It is the last of a chain of images, one for each group of wheels in the order of their change: so with another
+    torch CUDA's libraries are neither sent nor installed again. Wheels are installed by name and without their
+    dependencies: what the lockfile says is complete, and an install by path would leave a `direct_url.json` behind
+    (PEP 610).
 
     Args:
         engine: has the base image.
@@ -111,88 +110,136 @@ def ensure_shared_base(
             hint="its services need wheels of their own",
         )
     ordered = sorted(wheels, key=order_of_change)
-    ref = shared_base_ref(config.image_id, ordered, interpreter=interpreter)
-    key = ref.rpartition(":")[2]
-    found = engine.image_config(ref)
-    if found is not None:
-        return SharedBase(ref=ref, image_id=found.image_id, built=False, seconds=0.0, sent=0, size=found.size)
-    groups = {
-        _GROUPS[rank]: tuple(group) for rank, group in groupby(ordered, key=lambda wheel: order_of_change(wheel)[0])
-    }
-    view = make_view(
-        store,
-        key,
-        [(PurePosixPath(name, wheel.filename), wheel) for name, group in groups.items() for wheel in group],
-        {},
+    chain = list(
+        zip(shared_base_refs(config.image_id, ordered, interpreter=interpreter), _groups(ordered), strict=True)
     )
+    below = SharedBase(ref=base, image_id=config.image_id, built=False, seconds=0.0, sent=0, size=config.size)
+    missing = []
+    for ref, group in reversed(chain):
+        found = engine.image_config(ref)
+        if found is not None:
+            below = replace(below, ref=ref, image_id=found.image_id, size=found.size)
+            break
+        missing.append((ref, group))
+    if not missing:
+        return below
     uv = find_uv(config, ordered)
-    # A tag of this run's own, which no other run takes away under it.
-    ground, context = f"{_GROUND}:{key}-{uuid.uuid4().hex[:12]}", f"wheelcache-heavy-{key}"
-    engine.tag(config.image_id, ground)
-    try:
-        with tempfile.TemporaryDirectory(prefix="wheelcache-base-") as scratch:
-            dockerfile = Path(scratch) / "Dockerfile"
-            text = base_dockerfile(
-                ground, groups, context=context, user=config.user, interpreter=interpreter, has_uv=uv is not None
+    for ref, group in reversed(missing):
+        layer = _Layer(ref=ref, wheels=group, user=config.user, interpreter=interpreter, uv=uv)
+        below = layer.put_on(below, engine, store, builder=builder, base=base)
+    return below
+
+
+def shared_base_refs(image_id: str, wheels: Sequence[LockedWheel], *, interpreter: str = "") -> tuple[str, ...]:
+    """Returns the references of a shared base's chain of images, itself the last; arguments as for its making."""
+    refs, below = [], list[LockedWheel]()
+    for group in _groups(sorted(wheels, key=order_of_change)):
+        below += group
+        content = [_RULES, image_id, interpreter, [[wheel.filename, wheel.digest] for wheel in below]]
+        refs.append(f"{REPOSITORY}:{hex_of(digest_of_json(content))[:32]}")
+    return tuple(refs)
+
+
+def _groups(ordered: Sequence[LockedWheel]) -> list[tuple[LockedWheel, ...]]:
+    """Returns wheels in groups that change together."""
+    return [tuple(group) for _, group in groupby(ordered, key=lambda wheel: order_of_change(wheel)[0])]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Layer:
+    """One image of the chain.
+
+    Attributes:
+        ref: its reference.
+        wheels: what it adds.
+        user: the base image's own user.
+        interpreter: the Python that gets them; empty for the first one on PATH.
+        uv: installs them; None for the base's own pip.
+    """
+
+    ref: str
+    wheels: tuple[LockedWheel, ...]
+    user: str
+    interpreter: str
+    uv: Path | None
+
+    def put_on(self, below: SharedBase, engine: Engine, store: Store, *, builder: Builder, base: str) -> SharedBase:
+        """Builds it on another image; returns it, with what both cost.
+
+        Raises:
+            BuildError: the build failed.
+            StoreError: the store lacks a wheel.
+        """
+        key = self.ref.rpartition(":")[2]
+        view = make_view(store, key, [(PurePosixPath(wheel.filename), wheel) for wheel in self.wheels], {})
+        # A tag of this run's own, which no other run takes away under it.
+        ground, context = f"{_GROUND}:{key}-{uuid.uuid4().hex[:12]}", f"wheelcache-heavy-{key}"
+        engine.tag(below.image_id, ground)
+        try:
+            with tempfile.TemporaryDirectory(prefix="wheelcache-base-") as scratch:
+                dockerfile = Path(scratch) / "Dockerfile"
+                text = base_dockerfile(
+                    ground,
+                    self.wheels,
+                    context=context,
+                    user=self.user,
+                    interpreter=self.interpreter,
+                    has_uv=self.uv is not None,
+                )
+                dockerfile.write_text(text, encoding="utf-8")
+                contexts = {context: str(view)} | ({_UV: str(self.uv.parent)} if self.uv is not None else {})
+                request = BuildRequest(context=view, dockerfile=dockerfile, tags=[self.ref], build_contexts=contexts)
+                outcome = builder.build("shared-base", lambda _attempt: request, has_network=lambda _step: False)
+        finally:
+            with suppress(EngineError):  # a name too many harms nobody; what was built counts
+                engine.remove_image(ground)
+            if any(wheel.is_heavy for wheel in self.wheels):  # a second or more, which a few megabytes are not worth
+                engine.forget_context(context)
+        made = engine.image_config(self.ref)
+        if outcome.failure is not None or made is None:
+            words = outcome.failure.message if outcome.failure is not None else "no image came of it"
+            raise BuildError(
+                f"the shared base of {base} could not be built: {words} (log: {outcome.log})",
+                hint=outcome.failure.hint if outcome.failure is not None else "look at the log",
+                fault=outcome.failure.fault if outcome.failure is not None else "unknown",
             )
-            dockerfile.write_text(text, encoding="utf-8")
-            contexts = {context: str(view)} | ({_UV: str(uv.parent)} if uv is not None else {})
-            request = BuildRequest(context=view, dockerfile=dockerfile, tags=[ref], build_contexts=contexts)
-            outcome = builder.build("shared-base", lambda _attempt: request, has_network=lambda _step: False)
-    finally:
-        with suppress(EngineError):  # a name too many harms nobody; what was built counts
-            engine.remove_image(ground)
-        engine.forget_context(context)
-    made = engine.image_config(ref)
-    if outcome.failure is not None or made is None:
-        words = outcome.failure.message if outcome.failure is not None else "no image came of it"
-        raise BuildError(
-            f"the shared base of {base} could not be built: {words} (log: {outcome.log})",
-            hint=outcome.failure.hint if outcome.failure is not None else "look at the log",
-            fault=outcome.failure.fault if outcome.failure is not None else "unknown",
+        return SharedBase(
+            ref=self.ref,
+            image_id=made.image_id,
+            built=True,
+            seconds=below.seconds + outcome.seconds,
+            sent=below.sent + outcome.sent,
+            size=made.size,
         )
-    return SharedBase(
-        ref=ref, image_id=made.image_id, built=True, seconds=outcome.seconds, sent=outcome.sent, size=made.size
-    )
-
-
-def shared_base_ref(image_id: str, wheels: Sequence[LockedWheel], *, interpreter: str = "") -> str:
-    """Returns the reference of the shared base of a base image and wheels; arguments as for its making."""
-    ordered = sorted(wheels, key=order_of_change)
-    content = [_RULES, image_id, interpreter, [[wheel.filename, wheel.digest] for wheel in ordered]]
-    return f"{REPOSITORY}:{hex_of(digest_of_json(content))[:32]}"
 
 
 def base_dockerfile(
     ground: str,
-    groups: Mapping[str, Sequence[LockedWheel]],
+    wheels: Sequence[LockedWheel],
     *,
     context: str,
     user: str,
     interpreter: str,
     has_uv: bool,
 ) -> str:
-    """Returns the Dockerfile of a shared base; its commands are in exec form, since the base may lack a shell.
+    """Returns the Dockerfile of one image of a shared base; its command is in exec form, since there may be no shell.
 
     Args:
-        ground: the reference of the base image.
-        groups: wheels by the name of their folder, in the order of their installation.
-        context: the named context that has those folders.
+        ground: the reference of the image below.
+        wheels: what it adds.
+        context: the named context that has those wheels.
         user: the base image's own user, whom the shared base keeps; empty for root.
         interpreter: the Python that gets the wheels; empty for the first one on PATH.
         has_uv: False where the base's own pip installs them.
     """
     is_root = user.partition(":")[0] in ("", "0", "root")
-    lines = [f"FROM {ground}", *([] if is_root else ["USER 0"])]
-    for name, wheels in groups.items():
-        mounts = [f"--mount=type=bind,from={context},source=/{name},target=/wheelcache"]
-        if has_uv:
-            mounts.append(f"--mount=type=bind,from={_UV},source=/uv,target=/wheelcache-uv")
-        command = _uv_install(interpreter) if has_uv else _pip_install(interpreter)
-        command += [f"{wheel.name}=={wheel.version}" for wheel in wheels]
-        lines.append(f"RUN --network=none {' '.join(mounts)} {json.dumps(command)}")
-    if not is_root:
-        lines.append(f"USER {user}")
+    mounts = [f"--mount=type=bind,from={context},target=/wheelcache"]
+    if has_uv:
+        mounts.append(f"--mount=type=bind,from={_UV},source=/uv,target=/wheelcache-uv")
+    command = _uv_install(interpreter) if has_uv else _pip_install(interpreter)
+    command += [f"{wheel.name}=={wheel.version}" for wheel in wheels]
+    run = f"RUN --network=none {' '.join(mounts)} {json.dumps(command)}"
+    lines = [f"FROM {ground}", run] if is_root else [f"FROM {ground}", "USER 0", run, f"USER {user}"]
     return "\n".join(lines) + "\n"
 
 

@@ -15,7 +15,7 @@ from support.wheels import MadeWheel, make_wheel
 from builders.attempt import Builder
 from builders.engine import Engine
 from builders.errors import BuildError, RefusedError
-from builders.sharedbase import SharedBase, ensure_shared_base
+from builders.sharedbase import SharedBase, ensure_shared_base, shared_base_refs
 from wheelcache.lock import LockedWheel
 from wheelcache.programs import Completed, run_program
 from wheelcache.store import Store
@@ -58,7 +58,10 @@ def make_base(
     def make(base: str, *wheels: MadeWheel, **options: object) -> SharedBase:
         locked = [stored(wheel) for wheel in wheels]
         made = ensure_shared_base(engine, store, base=base, wheels=locked, builder=builder, **options)  # type: ignore[arg-type]
-        made_images.append(made.ref)
+        config = engine.image_config(base)
+        assert config is not None
+        interpreter = str(options.get("interpreter", ""))
+        made_images.extend(shared_base_refs(config.image_id, locked, interpreter=interpreter))
         return made
 
     return make
@@ -95,7 +98,7 @@ def test_heavy_wheels_are_installed_as_the_bases_own_user_finds_them(
 
 
 def test_the_engine_keeps_no_second_copy_of_the_wheels(engine: Engine, base: str, make_base: MakeBase) -> None:
-    key = make_base(base, TORCH, NVIDIA).ref.rpartition(":")[2]
+    key = make_base(base, make_wheel("torch", "2.8.0", size=21_000_000), NVIDIA).ref.rpartition(":")[2]
     kept = run_program(["docker", "buildx", "du", "--verbose"]).stdout.decode()
     assert "Description" in kept
     assert f"local source for wheelcache-heavy-{key}" not in kept
@@ -116,10 +119,15 @@ def test_a_shared_base_is_made_once(base: str, make_base: MakeBase) -> None:
     assert again.size == first.size
 
 
-def test_another_torch_leaves_the_layer_of_cudas_libraries(base: str, make_base: MakeBase) -> None:
-    old, new = (layers(make_base(base, NVIDIA, torch).ref) for torch in (TORCH, make_wheel("torch", "2.9.0")))
-    assert old[:-1] == new[:-1]
-    assert old[-1] != new[-1]
+def test_with_another_torch_cudas_libraries_are_neither_sent_nor_installed_again(
+    base: str, make_base: MakeBase
+) -> None:
+    nvidia = make_wheel("nvidia-cublas-cu12", "12.8", size=1_000_000)
+    torches = (TORCH, make_wheel("torch", "2.9.0"))
+    old, new = (make_base(base, nvidia, torch, find_uv=lambda *_: None) for torch in torches)  # uv would be sent, too
+    assert layers(old.ref)[:-1] == layers(new.ref)[:-1]
+    assert layers(old.ref)[-1] != layers(new.ref)[-1]
+    assert new.sent < 1_000_000 < old.sent
 
 
 def test_wheels_of_one_name_and_other_bytes_make_another_base(base: str, make_base: MakeBase) -> None:
