@@ -19,7 +19,7 @@ from builders.labels import labels_of
 from builders.preparing import Prepared
 from builders.sharedbase import SharedBase, ensure_shared_base
 from builders.wheelimage import ensure_wheel_image
-from builders.workspace import Dressing, constraints_of, lay_out
+from builders.workspace import Dressing, lay_out
 from wheelcache.config import BuildConfig, IndexConfig
 from wheelcache.errors import WheelcacheError
 from wheelcache.events import BuildFinished, Note, Sink
@@ -148,7 +148,7 @@ def _build_image(
             engine,
             workshop.store,
             prepared.own_wheels,
-            constraints=constraints_of(prepared.locked.wheels),
+            constraints=prepared.constraints,
             builder=workshop.builder,
         )
         wheels_image, sent = made.ref, sent + made.sent
@@ -159,7 +159,7 @@ def _build_image(
         network=_network(prepared, workshop),
         wheels_image=wheels_image,
         overrides=overrides,
-        constraints=constraints_of(prepared.locked.wheels),
+        constraints=prepared.constraints,
         labels=labels_of(prepared, run=workshop.builder.run),
         indexes=workshop.indexes,
         pip_timeout=workshop.settings.pip_timeout,
@@ -267,10 +267,9 @@ def _unconsumed(overrides: Mapping[str, str], outcome: Outcome) -> ServiceFailur
 
 def _unlike(prepared: Prepared, outcome: Outcome, workshop: Workshop) -> ServiceFailure | None:
     """Returns the failure of a build whose image does not hold what is locked."""
-    if not prepared.locked.wheels:
+    expected = prepared.expected
+    if not expected:
         return None
-    gone = prepared.reading.findings.uninstalled
-    expected = [wheel for wheel in prepared.locked.wheels if wheel.name not in gone]
     check = check_image(workshop.engine, outcome.image_id, expected)
     wrong = [f"{name}: expected {locked}, found {found}" for name, (locked, found) in sorted(check.wrong.items())]
     missing = sorted(name for name in check.missing if name in prepared.required)

@@ -12,7 +12,6 @@ from builders.asking import ask_inside
 from builders.engine import Engine
 from builders.errors import BuildError
 from builders.inside import name_and_version
-from wheelcache.lock import LockedWheel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,33 +29,33 @@ class ImageCheck:
     missing: Mapping[str, str]
 
 
-def check_image(engine: Engine, image_ref: str, wheels: Iterable[LockedWheel]) -> ImageCheck:
+def check_image(engine: Engine, image_ref: str, expected: Iterable[tuple[str, str]]) -> ImageCheck:
     """Looks into an image.
 
     Args:
         engine: has the image.
         image_ref: its reference or id.
-        wheels: everything that is locked for it.
+        expected: normalised name and version of everything that is locked for it, and of what its base brings.
 
     Raises:
         BuildError: the image is not in the engine.
     """
-    return compare(list_distributions(engine, image_ref), wheels)
+    return compare(list_distributions(engine, image_ref), expected)
 
 
-def compare(distributions: Iterable[tuple[str, str]], wheels: Iterable[LockedWheel]) -> ImageCheck:
-    """Compares *distributions* (normalised name and version) with *wheels*."""
+def compare(distributions: Iterable[tuple[str, str]], expected: Iterable[tuple[str, str]]) -> ImageCheck:
+    """Compares *distributions* with what is *expected*, both by normalised name and version."""
     found: dict[str, tuple[str, ...]] = {}
     for name, version in sorted(set(distributions)):
         found[name] = (*found.get(name, ()), version)
     wrong: dict[str, tuple[str, str]] = {}
     missing: dict[str, str] = {}
-    for wheel in wheels:
-        versions = found.get(wheel.name, ())
+    for name, locked in expected:
+        versions = found.get(name, ())
         if not versions:
-            missing[wheel.name] = wheel.version
-        elif not any(_is_same(version, wheel.version) for version in versions):
-            wrong[wheel.name] = (wheel.version, ", ".join(versions))
+            missing[name] = locked
+        elif not any(_is_same(version, locked) for version in versions):
+            wrong[name] = (locked, ", ".join(versions))
     return ImageCheck(found=found, wrong=wrong, missing=missing)
 
 

@@ -16,7 +16,6 @@ from builders.sharedbase import REPOSITORY as BASES
 from builders.sharedbase import shared_base_refs
 from builders.wheelimage import REPOSITORY as WHEELS
 from builders.wheelimage import wheel_image_ref
-from builders.workspace import constraints_of
 
 REPOSITORIES: Final = (BASES, WHEELS)
 
@@ -43,7 +42,7 @@ def used_images(services: Iterable[Prepared]) -> set[str]:
         if prepared.shared is not None:
             used.update(shared_base_refs(prepared.base_id, prepared.shared.wheels))
         if prepared.reading.installs:
-            used.add(wheel_image_ref(prepared.own_wheels, constraints=constraints_of(prepared.locked.wheels)))
+            used.add(wheel_image_ref(prepared.own_wheels, constraints=prepared.constraints))
     return used
 
 

@@ -15,6 +15,10 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import importlib.metadata
 
 MARK = "wheelcache-says:"
 
@@ -60,11 +64,12 @@ def facts() -> dict[str, object]:
     import importlib.metadata  # noqa: PLC0415 - absent before 3.8, which the words below then say
     import site  # noqa: PLC0415
 
-    installed: dict[str, str] = {}
+    user_site = site.getusersitepackages()
+    installed: dict[str, dict[str, object]] = {}
     for distribution in importlib.metadata.distributions():
-        name = distribution.metadata["Name"]
-        if name:
-            installed.setdefault(normalized(name), str(distribution.version))
+        told = None if str(distribution.locate_file("")) == user_site else describe(distribution)
+        if told:
+            installed.setdefault(*told)
     paths = sysconfig.get_paths()
     return {
         "environment": environment(),
@@ -76,9 +81,34 @@ def facts() -> dict[str, object]:
         "is_venv": sys.prefix != sys.base_prefix,
         "purelib": paths["purelib"],
         "platlib": paths["platlib"],
-        "user_site": site.getusersitepackages(),
+        "user_site": user_site,
         "installed": installed,
+        "constraints": constraint_files(),
     }
+
+
+def describe(distribution: importlib.metadata.Distribution) -> tuple[str, dict[str, object]] | None:
+    """Returns a distribution's normalised name and what a resolver wants to know of it; None where it is broken."""
+    try:
+        metadata = distribution.metadata
+        return normalized(metadata["Name"]), {
+            "version": str(metadata["Version"]),
+            "requires": list(distribution.requires or []),
+            "extras": list(metadata.get_all("Provides-Extra") or []),
+        }
+    except (AttributeError, KeyError, OSError, TypeError, ValueError):
+        return None  # a folder that an uninstallation left
+
+
+def constraint_files() -> dict[str, dict[str, str]]:
+    """Returns the texts of the constraint files that the image's own variables name, by tool and path."""
+    found: dict[str, dict[str, str]] = {}
+    for tool in ("pip", "uv"):
+        found[tool] = {}
+        for path in os.environ.get(tool.upper() + "_CONSTRAINT", "").split():
+            with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+                found[tool][path] = file.read()
+    return found
 
 
 def environment() -> dict[str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from builders.reading import Reading
-from builders.targets import TargetFinder
+from builders.targets import Ground, TargetFinder
 from wheelcache.digest import Digest, digest_of_json
 from wheelcache.errors import LockError, ResolveError, StaleLockError
 from wheelcache.events import Note
@@ -39,6 +39,7 @@ class LockedService:
         lockfile: None where it is missing and nothing was to be changed.
         target: what its wheels fit; None where that is not known.
         wheels: what the target needs.
+        kept: what its images hold already and serves, by normalised name (PEP 503): the version.
     """
 
     reading: Reading
@@ -48,6 +49,7 @@ class LockedService:
     lockfile: Lockfile | None
     target: Target | None
     wheels: tuple[LockedWheel, ...]
+    kept: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -82,8 +84,12 @@ class _Entry:
     path: Path
     inputs: Digest
     standing: Lockfile | None
-    target: Target | None
+    ground: Ground | None
     stale: str
+
+    @property
+    def target(self) -> Target | None:
+        return self.ground.target if self.ground is not None else None
 
 
 def lock_services(
@@ -120,7 +126,7 @@ def lock_services(
     if wishes.offline:
         names = ", ".join(f"{entry.path.name} ({entry.stale})" for entry in stale)
         raise StaleLockError(f"{names}: nothing is resolved offline", hint="run wheelcache lock once with the network")
-    stale = [replace(entry, target=entry.target or targets.ask(entry.reading)) for entry in stale]
+    stale = [replace(entry, ground=entry.ground or targets.ask(entry.reading)) for entry in stale]
     fresh = [entry.standing for entry in entries if not entry.stale and entry.standing is not None]
     fresh += [lockfile for name in others if (lockfile := standing_lockfile(root / name)) is not None]
     locked = {entry.path: entry for entry in _locked(stale, fresh, locker, wishes)}
@@ -138,23 +144,40 @@ def _entry(reading: Reading, root: Path, locker: Locker, targets: TargetFinder, 
     if standing is not None and standing.record is None:
         # Another tool's lockfile is the user's word: it is used as it is, and never written to.
         return _Entry(
-            reading=reading, path=path, inputs=inputs, standing=standing, target=targets.ask(reading), stale=""
+            reading=reading, path=path, inputs=inputs, standing=standing, ground=targets.ask(reading), stale=""
         )
     recorded = standing.record if standing is not None else None
-    target = targets.known(reading) if not wishes.frozen else None
+    ground = targets.known(reading) if not wishes.frozen else None
     if recorded is None:
         stale = "missing"
     elif recorded.inputs != inputs:
         stale = "its requirements, constraints, indexes or options changed"
     elif recorded.services != reading.service.names:
         stale = "other services are built like it now"
-    elif target is not None and target != recorded.target:
-        stale = f"its image's interpreter changed: {recorded.target.describe()} is now {target.describe()}"
+    elif ground is not None and ground.target != recorded.target:
+        stale = f"its image's interpreter changed: {recorded.target.describe()} is now {ground.target.describe()}"
+    elif ground is not None and (changed := _base_changed(reading, ground, standing)):
+        stale = changed
     else:
-        stale, target = "", recorded.target
-        if wishes.upgrade or wishes.upgrades:
-            stale = "an upgrade was asked for"
-    return _Entry(reading=reading, path=path, inputs=inputs, standing=standing, target=target, stale=stale)
+        stale = "an upgrade was asked for" if wishes.upgrade or wishes.upgrades else ""
+        if ground is None and not recorded.base:
+            ground = Ground(target=recorded.target)
+    return _Entry(reading=reading, path=path, inputs=inputs, standing=standing, ground=ground, stale=stale)
+
+
+def _base_changed(reading: Reading, ground: Ground, standing: Lockfile | None) -> str:
+    """Returns what the image holds otherwise than the lockfile says, of all that is needed; empty where nothing."""
+    recorded = standing.record if standing is not None else None
+    if standing is None or recorded is None:
+        return ""
+    held, needed = ground.held(reading), {*recorded.base, *(package.name for package in standing.pylock.packages)}
+    for name in sorted(needed):
+        then, now = recorded.base.get(name, ""), held.get(name, "")
+        if then != now:
+            return f"its base image changed: {name} {now or 'is gone'}, {then or 'none'} when it was locked"
+    if recorded.base_constraints != ground.constraint_files(reading):
+        return "the constraint files of its base image changed"
+    return ""
 
 
 def _standing(entry: _Entry, *, state: LockState | None = None) -> LockedService:
@@ -162,6 +185,8 @@ def _standing(entry: _Entry, *, state: LockState | None = None) -> LockedService
     record = entry.standing.record if entry.standing is not None else None
     target = record.target if record is not None else entry.target
     wheels = select_wheels(entry.standing, target) if entry.standing is not None and target is not None else ()
+    packages = entry.standing.pylock.packages if entry.standing is not None else ()
+    fetched = {package.name for package in packages}
     return LockedService(
         reading=entry.reading,
         path=entry.path,
@@ -170,6 +195,7 @@ def _standing(entry: _Entry, *, state: LockState | None = None) -> LockedService
         lockfile=entry.standing,
         target=target,
         wheels=wheels,
+        kept={name: version for name, version in record.base.items() if name not in fetched} if record else {},
     )
 
 
@@ -197,9 +223,9 @@ def _groups(entries: Sequence[_Entry]) -> list[list[_Entry]]:
     """Returns the services that can be resolved together: one target, one demand each, of one manner."""
     groups: dict[object, list[_Entry]] = {}
     for entry in entries:
-        merged = merge_neighbours(entry.reading.demands)
+        merged = merge_neighbours(_demands(entry))
         target = digest_of_json(entry.target.as_toml()) if entry.target is not None else ""
-        key: object = (target, merged[0].manner) if len(merged) == 1 else entry.path
+        key: object = (target, merged[0].manner, merged[0].installed) if len(merged) == 1 else entry.path
         groups.setdefault(key, []).append(entry)
     return list(groups.values())
 
@@ -213,9 +239,9 @@ def _joint(
         return None
     names = ", ".join(entry.reading.service.name for entry in group)
     locker.emit(Note(level="info", message=f"resolving {names} together for {target.describe()}"))
-    demands = [demand for entry in group for demand in entry.reading.demands]
+    demands = [demand for entry in group for demand in _demands(entry)]
     try:
-        return locker.resolve(demands, target, preferences=preferences, upgrade=wishes.upgrades)
+        return locker.resolve(demands, target, preferences=preferences, upgrade=wishes.upgrades).document
     except ResolveError as error:
         locker.emit(Note(level="debug", message=f"no versions satisfy all of {names}: {error.message}"))
         return None
@@ -240,14 +266,30 @@ def _lock_one(
         message = f"{service.name}: left out of the lockfile, so it needs an online build: {reason}"
         locker.emit(Note(level="warning", message=message))
     try:
-        document = locker.resolve(
-            entry.reading.demands or (Demand(lines=()),),
+        resolution = locker.resolve(
+            _demands(entry) or (Demand(lines=()),),
             target,
             preferences=merge_documents(preferred) if preferred else None,
             upgrade=wishes.upgrades if joint is None else (),
         )
     except ResolveError as error:
         raise ResolveError(f"{service.name} ({service.where}): {error.message}", hint=error.hint) from error
-    record = LockRecord(services=service.names, target=target, inputs=entry.inputs)
-    lockfile = locker.finish(entry.path, document, record=record, known_sizes=known_sizes)
+    held = entry.ground.held(entry.reading) if entry.ground is not None else {}
+    needed = {*resolution.kept, *(package["name"] for package in resolution.document["packages"])}
+    record = LockRecord(
+        services=service.names,
+        target=target,
+        inputs=entry.inputs,
+        base={name: version for name, version in held.items() if name in needed},
+        base_constraints=entry.ground.constraint_files(entry.reading) if entry.ground is not None else {},
+    )
+    lockfile = locker.finish(entry.path, resolution.document, record=record, known_sizes=known_sizes)
+    if resolution.kept:
+        shown = ", ".join(f"{name} {version}" for name, version in sorted(resolution.kept.items()))
+        locker.emit(Note(level="info", message=f"{service.name}: its base image brings {shown}"))
     return replace(entry, standing=lockfile)
+
+
+def _demands(entry: _Entry) -> tuple[Demand, ...]:
+    """Returns what is to be resolved, on the ground where it is installed."""
+    return entry.ground.demands(entry.reading) if entry.ground is not None else entry.reading.demands

@@ -66,6 +66,27 @@ class Prepared:
         return tuple(wheel for wheel in self.locked.wheels if wheel.digest not in brought)
 
     @property
+    def constraints(self) -> tuple[str, ...]:
+        """The exact versions, as requirements, of what is locked and of what the base image brings."""
+        locked = {str(wheel.name): wheel.version for wheel in self.locked.wheels}
+        versions = {**self.locked.kept, **locked}
+        return tuple(sorted(f"{name}=={version}" for name, version in versions.items()))
+
+    @property
+    def expected(self) -> tuple[tuple[str, str], ...]:
+        """Name and version of what the image should hold, its base's part included; not what is uninstalled again."""
+        versions = {wheel.name: wheel.version for wheel in self.locked.wheels} | self._kept_in_image
+        return tuple(pair for pair in versions.items() if pair[0] not in self.reading.findings.uninstalled)
+
+    @property
+    def _kept_in_image(self) -> dict[NormalizedName, str]:
+        """What the final stage's own base brings; of a builder stage's image it is not known what comes along."""
+        stages = self.reading.findings.stages
+        bases = {stages.external_base(install.stage) for install in self.reading.installs}
+        is_whole = bases == {stages.external_base(stages.final)}
+        return {canonicalize_name(name): version for name, version in self.locked.kept.items()} if is_whole else {}
+
+    @property
     def required(self) -> frozenset[str]:
         """The projects that must be in the image; what a builder stage alone installs may stay behind there.
 
@@ -75,10 +96,11 @@ class Prepared:
         stages, installs = self.reading.findings.stages, self.reading.installs
         chain = stages.chain(stages.final)
         staying = [install for install in installs if _stays(install, chain)]
-        locked = frozenset(wheel.name for wheel in self.locked.wheels)
+        locked = frozenset(wheel.name for wheel in self.locked.wheels).union(self._kept_in_image)
         if installs and len(staying) == len(installs):
             return locked
         brought = {wheel.name for wheel in self.shared.wheels} if self.shared is not None else set[NormalizedName]()
+        brought |= self._kept_in_image.keys()
         named = {name for install in staying for name in _named(install, self.reading, self.locked.target)}
         return locked & (brought | named)
 
@@ -172,7 +194,8 @@ def _decide(
             ref: engine.image_config(ensure_image(engine, ref, is_offline=is_offline)) for ref in _bases(reading)
         }
         reading = read_service(
-            reading.service, base_envs={ref: config.env for ref, config in configs.items() if config is not None}
+            reading.service,
+            base_envs={ref: _without_obeyed(config.env, service) for ref, config in configs.items() if config},
         )
         share = sharing(reading.findings.stages, reading.installs)
         if reading.demands != service.reading.demands:  # a base image's variables tell now what was not locked then
@@ -197,6 +220,15 @@ def _decide(
         base_id=config.image_id if config is not None else "",
         why_own=_why_own(reading, share, base=base, triggers=triggers),
     )
+
+
+def _without_obeyed(env: Mapping[str, str], service: LockedService) -> dict[str, str]:
+    """Returns an image's environment without its constraint files that the lockfile was made with."""
+    record = service.lockfile.record if service.lockfile is not None else None
+    obeyed = record.base_constraints if record is not None else {}
+    given = {name: env[name].split() for name in ("PIP_CONSTRAINT", "UV_CONSTRAINT") if name in env}
+    rest = {name: " ".join(path for path in paths if path not in obeyed) for name, paths in given.items()}
+    return {**env, **rest}
 
 
 def _mode(reading: Reading, *, is_online: bool) -> tuple[BuildMode, str]:

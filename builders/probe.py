@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from builders.asking import ask_inside
 from builders.engine import Engine
 from builders.errors import RefusedError
 from wheelcache.digest import digest_of_json, hex_of
 
-_FORM: Final = 1
+_FORM: Final = 2
 """Part of every kept answer's name: raised when the script answers otherwise."""
 
 
@@ -38,7 +38,9 @@ class Facts:
         purelib: where pip installs pure wheels.
         platlib: where pip installs other wheels.
         user_site: where `pip install --user` installs, as the image's own user.
-        installed: the distributions it sees: normalised name to version.
+        installed: the distributions that every user's commands see there: by normalised name `version`, `requires`
+            and `extras`, as `wheelcache.installed.read_installed` takes them.
+        constraints: the texts of the constraint files that its own variables name: by tool and path.
     """
 
     environment: Mapping[str, str]
@@ -51,7 +53,8 @@ class Facts:
     purelib: str
     platlib: str
     user_site: str
-    installed: Mapping[str, str]
+    installed: Mapping[str, Mapping[str, Any]]
+    constraints: Mapping[str, Mapping[str, str]]
 
     def as_json(self) -> dict[str, object]:
         """Returns the same as JSON values; `wheelcache.target.target_from_facts` takes them."""

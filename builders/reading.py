@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from builders.contextfiles import ContextPath
 from builders.dockerfile import Dockerfile, parse_dockerfile
 from builders.installs import Findings, Install, find_installs
@@ -28,6 +31,7 @@ class Reading:
         dockerfile: parsed.
         findings: what it installs.
         demands: what is to be resolved, in the order of installation.
+        sources: the installs that each demand comes from, in the same order.
         files: the texts of all requirement and constraint files, by their names relative to the context.
         unlockable: sentences; why some of what it installs cannot be locked, and so needs an online build.
         unsealable: sentences; why some command would not keep to the mounted wheels.
@@ -37,6 +41,7 @@ class Reading:
     dockerfile: Dockerfile
     findings: Findings
     demands: tuple[Demand, ...]
+    sources: tuple[tuple[Install, ...], ...]
     files: Mapping[str, str]
     unlockable: tuple[str, ...]
     unsealable: tuple[str, ...]
@@ -74,11 +79,11 @@ def read_service(service: Service, *, base_envs: Mapping[str, Mapping[str, str]]
         has=lambda path: (found := _on_disk(path, service, contexts)) is not None and found.is_file(),
     )
     if service.requirements is not None:
-        demands: tuple[Demand, ...] = (_demand_of_files(service.requirements, service),)
+        asked = [(_demand_of_files(service.requirements, service, findings.installs), findings.installs)]
         paths = list(service.requirements)
         reasons: list[str] = []
     else:
-        demands = tuple(_demand(install, service, contexts) for install in findings.installs)
+        asked = [(_demand(install, service, contexts), (install,)) for install in findings.installs]
         paths = [path for install in findings.installs for path in _paths(install, service, contexts)]
         reasons = [f"line {install.line}: {reason}" for install in findings.installs for reason in install.unlockable]
         reasons += [
@@ -93,11 +98,13 @@ def read_service(service: Service, *, base_envs: Mapping[str, Mapping[str, str]]
         ]
     texts = read_closure(paths, read=read_text)
     reasons += _reasons_in(texts, service)
+    asked = [(demand, installs) for demand, installs in asked if demand.lines]
     return Reading(
         service=service,
         dockerfile=dockerfile,
         findings=findings,
-        demands=tuple(demand for demand in demands if demand.lines),
+        demands=tuple(demand for demand, _ in asked),
+        sources=tuple(installs for _, installs in asked),
         files={os.path.relpath(path, service.context).replace(os.sep, "/"): text for path, text in texts.items()},
         unlockable=tuple(dict.fromkeys(reasons)),
         unsealable=tuple(
@@ -163,7 +170,22 @@ def _demand(install: Install, service: Service, contexts: Mapping[str, Path]) ->
         torch_backend=install.torch_backend or service.target.torch_backend,
         no_deps=install.no_deps,
         mixes_indexes=_name_further_indexes(files),
+        sees_installed=sees_installed(install),
+        renewed=_named_in(install.requirements, files) if install.upgrade else (),
     )
+
+
+def sees_installed(install: Install) -> bool:
+    """True when *install* takes what its image's interpreter has already as installed, and leaves it as it is."""
+    places = {"system", "user", "venv-system-site-packages", *(("prefix",) if install.tool == "pip" else ())}
+    return install.destination in places and not install.force
+
+
+def _named_in(requirements: Sequence[str], files: Sequence[Path]) -> tuple[str, ...]:
+    """Returns the projects that a command and its files name themselves, normalised (PEP 503)."""
+    texts = read_closure(files, read=read_text).values()
+    lines = [*requirements, *(line for text in texts for line in parse_requirements(text).requirements)]
+    return tuple(sorted({canonicalize_name(Requirement(line).name) for line in lines}))
 
 
 def _lines_of(file: Path) -> list[str]:
@@ -198,11 +220,13 @@ def _beside(file: Path, name: str) -> Path:
     return Path(os.path.normpath(file.parent / name))
 
 
-def _demand_of_files(files: Sequence[Path], service: Service) -> Demand:
+def _demand_of_files(files: Sequence[Path], service: Service, installs: Sequence[Install]) -> Demand:
     return Demand(
         lines=tuple(f"-r {file}" for file in files),
         torch_backend=service.target.torch_backend,
         mixes_indexes=_name_further_indexes(files),
+        sees_installed=bool(installs) and all(map(sees_installed, installs)),
+        renewed=_named_in((), files) if any(install.upgrade for install in installs) else (),
     )
 
 

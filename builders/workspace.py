@@ -17,7 +17,6 @@ from builders.reading import Reading
 from builders.rewrite import Rewritten, rewrite_dockerfile
 from builders.wheelimage import FOLDER
 from wheelcache.config import BuildMode, IndexConfig
-from wheelcache.lock import LockedWheel
 from wheelcache.redaction import without_userinfo
 
 WHEELS_CONTEXT: Final = "wheelcache-wheels"
@@ -40,7 +39,7 @@ class Dressing:
         network: of RUN steps that do not say otherwise; None leaves it to the engine.
         wheels_image: the reference of the image that holds its wheels; empty when nothing is installed.
         overrides: FROM references to the images that take their place.
-        constraints: `name==version` for all that is locked.
+        constraints: `name==version` for all that is locked, and for what the base image brings.
         labels: of the image.
         indexes: for online builds.
         pip_timeout: seconds, of the first attempt.
@@ -121,11 +120,6 @@ def lay_out(folder: Path, dressing: Dressing, *, attempt: int) -> BuildRequest:
         # With it BuildKit would look for the images we made in a registry; base images were pulled before then.
         pull=compose is not None and compose.pull and not dressing.offline and not ours,
     )
-
-
-def constraints_of(wheels: Sequence[LockedWheel]) -> tuple[str, ...]:
-    """Returns the exact versions of *wheels* as requirements."""
-    return tuple(sorted(f"{wheel.name}=={wheel.version}" for wheel in wheels))
 
 
 def _configurations(folder: Path, dressing: Dressing, attempt: int) -> dict[str, Path]:

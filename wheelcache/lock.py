@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
@@ -70,11 +70,16 @@ class LockRecord:
         services: the services that the lockfile is for; empty for one made from `-r`.
         target: what it was resolved for.
         inputs: digest of everything that went into it.
+        base: what the images hold of all that is needed, by normalised name (PEP 503): versions. What of it has no
+            package in the lockfile serves as it is there; the rest is replaced.
+        base_constraints: constraint files in the images that were obeyed, by path: digests.
     """
 
     services: tuple[str, ...]
     target: Target
     inputs: Digest
+    base: Mapping[str, str] = field(default_factory=dict)
+    base_constraints: Mapping[str, Digest] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -213,8 +218,12 @@ def _record(table: object, path: Path) -> LockRecord:
             services=tuple(str(name) for name in table.get("services", [])),
             target=target_from_toml(table.get("target")),
             inputs=parse_digest(str(table.get("inputs"))),
+            base={str(name): str(version) for name, version in table.get("base", {}).items()},
+            base_constraints={
+                str(path): parse_digest(str(digest)) for path, digest in table.get("base-constraints", {}).items()
+            },
         )
-    except ValueError as error:
+    except (AttributeError, ValueError) as error:
         raise LockError(f"{path}: tool.{TOOL_TABLE}: {error}", hint=_again(path), path=str(path)) from error
 
 
@@ -236,6 +245,8 @@ def completed_lock(
         "size": sum(sizes.values()),
         "wheels": len(sizes),
         "target": record.target.as_toml(),
+        **({"base": dict(sorted(record.base.items()))} if record.base else {}),
+        **({"base-constraints": dict(sorted(record.base_constraints.items()))} if record.base_constraints else {}),
     }
     return {
         **document,

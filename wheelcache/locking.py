@@ -16,6 +16,7 @@ from wheelcache.digest import Digest, digest_of_json
 from wheelcache.errors import LockError, StaleLockError
 from wheelcache.events import Note, Sink
 from wheelcache.index import wheel_sizes, with_credentials
+from wheelcache.installed import part_installed
 from wheelcache.lock import (
     LockedWheel,
     Lockfile,
@@ -33,8 +34,21 @@ from wheelcache.target import Target, declared_target
 if TYPE_CHECKING:
     from wheelcache.transport import Transport
 
-INPUTS_VERSION = 1
+INPUTS_VERSION = 2
 """Part of every digest of inputs: raised when equal inputs are to be locked differently."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resolution:
+    """What demands come to.
+
+    Attributes:
+        document: what is to be fetched, as a PEP 751 document.
+        kept: what is installed already and serves: normalised name (PEP 503) to version.
+    """
+
+    document: dict[str, Any]
+    kept: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +80,7 @@ class Locker:
                     {
                         "lines": [line for line in demand.lines if not line.startswith(("-r ", "-c "))],
                         "manner": _json(demand.manner),
+                        "renewed": list(demand.renewed),
                     }
                     for demand in demands
                 ],
@@ -83,28 +98,58 @@ class Locker:
         *,
         preferences: Mapping[str, Any] | None,
         upgrade: Sequence[str] = (),
-    ) -> dict[str, Any]:
+    ) -> Resolution:
         """Resolves *demands* one after the other: like pip, each takes what earlier ones installed as given.
 
+        One lockfile has one version of a project: what one command finds in its image and another does not, is fetched
+        for both.
+
         Returns:
-            One PEP 751 document with the packages of all.
+            The packages of all.
 
         Raises:
             ResolveError: there is no solution.
             NetworkError: an index did not answer.
         """
+        merged = merge_neighbours(demands)
+        while True:
+            resolution, torn = self._resolve_each(merged, target, preferences=preferences, upgrade=upgrade)
+            if not torn:
+                return resolution
+            merged = [
+                replace(demand, installed=tuple(each for each in demand.installed if each.name not in torn))
+                for demand in merged
+            ]
+
+    def _resolve_each(
+        self,
+        demands: Sequence[Demand],
+        target: Target,
+        *,
+        preferences: Mapping[str, Any] | None,
+        upgrade: Sequence[str],
+    ) -> tuple[Resolution, frozenset[str]]:
+        """Returns what *demands* come to, and what is found in one image in another version, or not at all."""
         merged: dict[str, Any] = {}
         earlier: list[str] = []
-        for demand in merge_neighbours(demands):
+        found: dict[str, set[str]] = {}
+        for demand in demands:
             given = demand
             if merged:
                 # What is installed already counts where it came from: torch+cpu stays torch+cpu, with its own needs.
                 roots = tuple(dict.fromkeys((*demand.extra_index_urls, *earlier)))
-                given = replace(demand, constraints=_pins(merged), extra_index_urls=roots)
-            document = self.resolver.resolve(given, target, preferences=preferences, upgrade=upgrade)
+                pins = (*demand.constraints, *_pins(merged))
+                given = replace(demand, constraints=pins, extra_index_urls=roots)
+            resolved = self.resolver.resolve(given, target, preferences=preferences, upgrade=upgrade)
+            document, kept = part_installed(resolved, demand.installed)
+            for name, version in kept.items():
+                found.setdefault(name, set()).add(version)
             merged = merge_documents([merged, document]) if merged else document
             earlier += self.resolver.roots(demand)
-        return merged
+        fetched = {package["name"] for package in merged["packages"]}
+        torn = frozenset(name for name, versions in found.items() if len(versions) > 1 or name in fetched)
+        one = {name: versions.pop() for name, versions in found.items() if name not in torn}
+        return Resolution(document=merged, kept=one), torn
 
     def finish(
         self, path: Path, document: Mapping[str, Any], *, record: LockRecord, known_sizes: Mapping[Digest, int]
@@ -182,7 +227,7 @@ def lock_files(files: Sequence[Path], path: Path, *, target: TargetConfig, locke
             f"{path}: missing or stale, and nothing is resolved offline", hint="run once with the network"
         )
     locker.emit(Note(level="info", message=f"locking {path.name} for {wanted.describe()}"))
-    document = locker.resolve([demand], wanted, preferences=document_of(standing))
+    document = locker.resolve([demand], wanted, preferences=document_of(standing)).document
     record = LockRecord(services=(), target=wanted, inputs=inputs)
     return locker.finish(path, document, record=record, known_sizes=sizes_in(standing))
 
@@ -238,8 +283,14 @@ def merge_neighbours(demands: Sequence[Demand]) -> list[Demand]:
     """Returns *demands* with those that follow each other and look in the same places made one."""
     merged: list[Demand] = []
     for demand in demands:
-        if merged and merged[-1].manner == demand.manner:
-            merged[-1] = replace(demand, lines=(*merged[-1].lines, *demand.lines))
+        last = merged[-1] if merged else None
+        if (
+            last is not None
+            and (last.manner, last.installed) == (demand.manner, demand.installed)
+            and last.constraints == demand.constraints
+        ):
+            renewed = tuple(sorted({*last.renewed, *demand.renewed}))
+            merged[-1] = replace(last, lines=(*last.lines, *demand.lines), renewed=renewed)
         else:
             merged.append(demand)
     return merged

@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 from wheelcache.config import IndexConfig
 from wheelcache.errors import NetworkError, ResolveError
 from wheelcache.index import default_index
+from wheelcache.installed import Installed, preferring, write_stand_ins
 from wheelcache.programs import Completed, run_program
 from wheelcache.redaction import without_userinfo
 from wheelcache.target import Target, uv_arguments
@@ -41,6 +42,9 @@ class Demand:
         torch_backend: in place of the project's.
         no_deps: True when what the lines name is wanted without what it depends on.
         mixes_indexes: True when a file of *lines* names further indexes, which pip treats as equals of the first.
+        sees_installed: True when the command takes what its image holds already as installed.
+        renewed: normalised names (PEP 503) that are upgraded even where an older version is installed.
+        installed: what the image holds, as far as the command sees it.
     """
 
     lines: tuple[str, ...]
@@ -52,6 +56,9 @@ class Demand:
     torch_backend: str | None = None
     no_deps: bool = False
     mixes_indexes: bool = False
+    sees_installed: bool = False
+    renewed: tuple[str, ...] = ()
+    installed: tuple[Installed, ...] = ()
 
     @property
     def manner(self) -> tuple[object, ...]:
@@ -64,6 +71,7 @@ class Demand:
             self.torch_backend,
             self.no_deps,
             self.mixes_indexes,
+            self.sees_installed,
         )
 
 
@@ -100,11 +108,11 @@ class Resolver:
         Args:
             demand: what to resolve.
             target: what the wheels must fit.
-            preferences: a PEP 751 document whose versions are kept where they can be.
+            preferences: a PEP 751 document whose versions are kept where they can be; what is installed goes first.
             upgrade: projects whose preferred version is to be forgotten.
 
         Returns:
-            A PEP 751 document.
+            A PEP 751 document, with what is installed already where that serves.
 
         Raises:
             ResolveError: there is no solution of wheels; the message is uv's reason.
@@ -116,11 +124,17 @@ class Resolver:
             constraints = Path(scratch, "constraints.txt")
             constraints.write_text("\n".join([*demand.constraints, ""]), encoding="utf-8")
             output = Path(scratch, "pylock.toml")
-            if preferences is not None:
-                output.write_text(_toml(preferences), encoding="utf-8")
+            stand_ins = Path(scratch, "installed")
+            stand_ins.mkdir()
+            write_stand_ins(demand.installed, stand_ins)
+            kept = [each for each in demand.installed if each.name not in demand.renewed]
+            if preferences is not None or kept:
+                output.write_text(_toml(preferring(kept, preferences)), encoding="utf-8")
+            names = {each.name for each in kept}
             completed = run_program(
                 [
-                    *self._command(demand, target, upgrade),
+                    *self._command(demand, target, [name for name in upgrade if canonicalize_name(name) not in names]),
+                    *(("--find-links", str(stand_ins)) if demand.installed else ()),
                     *("--constraints", str(constraints)),
                     *("--output-file", str(output)),
                     str(requirements),

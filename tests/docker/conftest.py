@@ -6,10 +6,13 @@ import os
 import subprocess
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from support.images import LOCK_LABEL
+from support.project import UserProject
+from support.server import Server
 from support.wheels import MadeWheel
 
 from builders.attempt import Builder
@@ -62,14 +65,14 @@ def spare_ref(engine: Engine) -> Iterator[Callable[[], str]]:
 def make_image(spare_ref: Callable[[], str], tmp_path: Path) -> Callable[..., str]:
     """Builds an image of a Dockerfile's text and files, with plain `docker buildx build`."""
 
-    def make(dockerfile: str, files: dict[str, str] | None = None) -> str:
+    def make(dockerfile: str, files: Mapping[str, str | bytes] | None = None) -> str:
         ref = spare_ref()
         context = tmp_path / ref.partition("/")[2].replace(":", "-")
         context.mkdir()
         (context / "Dockerfile").write_text(dockerfile)
-        for name, text in (files or {}).items():
+        for name, content in (files or {}).items():
             (context / name).parent.mkdir(parents=True, exist_ok=True)
-            (context / name).write_text(text)
+            (context / name).write_bytes(content.encode() if isinstance(content, str) else content)
         argv = ["docker", "buildx", "build", "--quiet", "--load", "--provenance=false", "--tag", ref, str(context)]
         subprocess.run(argv, check=True, capture_output=True)
         return ref
@@ -119,3 +122,23 @@ def made_images(engine: Engine) -> Iterator[list[str]]:
     yield refs
     for ref in refs:
         engine.remove_image(ref)
+
+
+@pytest.fixture
+def project(engine: Engine, base: str, index: Server, tmp_path: Path) -> Iterator[UserProject]:
+    """A project whose wheels come from the test module's own index on loopback."""
+    made = UserProject(
+        tmp_path / "project",
+        cache=tmp_path / "cache",
+        index=f"{index.url}/simple/",
+        key=uuid.uuid4().hex[:12],
+    )
+    yield made
+    configs = [config for ref in made.images() if (config := engine.image_config(ref)) is not None]
+    for ref in made.images():
+        engine.remove_image(ref)
+    for lock in {config.labels[LOCK_LABEL] for config in configs if LOCK_LABEL in config.labels}:
+        # Images whose tag moved on, or that never got one.
+        look = ["docker", "images", "--quiet", "--filter=dangling=true", f"--filter=label={LOCK_LABEL}={lock}"]
+        for image_id in set(run_program(look).stdout.decode().split()):
+            engine.remove_image(image_id)

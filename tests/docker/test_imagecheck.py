@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from support.wheels import make_wheel
 
 from builders.engine import Engine
 from builders.errors import BuildError
@@ -47,12 +46,7 @@ def test_an_image_whose_python_cannot_look_is_read_instead(engine: Engine, base:
 
 def test_what_differs_from_the_lock_is_told(engine: Engine, make_image: MakeImage) -> None:
     ref = make_image("FROM scratch\nCOPY . /\n", FILES)
-    wheels = [
-        make_wheel("torch", "2.8.0").locked(),
-        make_wheel("flask-login", "2.0").locked(),
-        make_wheel("absent", "3.0").locked(),
-    ]
-    check = check_image(engine, ref, wheels)
+    check = check_image(engine, ref, [("torch", "2.8.0"), ("flask-login", "2.0"), ("absent", "3.0")])
     assert check.wrong == {"flask-login": ("2.0", "1.0")}
     assert check.missing == {"absent": "3.0"}
 

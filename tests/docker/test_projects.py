@@ -19,19 +19,18 @@ from pathlib import Path
 
 import pytest
 from support.debs import make_archive
-from support.project import Ran, UserProject, ended
+from support.images import LOCK_LABEL, added, output_of, size_above
+from support.project import UserProject, assert_built_sealed, ended
 from support.server import Request, Server
 from support.wheels import installed_wheel, make_wheel
 
 from builders.engine import Engine
-from builders.imagecheck import list_distributions
 from wheelcache.programs import run_program
 
 pytestmark = pytest.mark.engine
 
 MakeImage = Callable[..., str]
 
-LOCK_LABEL = "wheelcache.lock"
 RUN = uuid.uuid4().hex[:10]
 BULK = make_wheel("bulk", "1.0", size=21_000_000, requires=("greet",), seed=RUN)
 GREET = make_wheel("greet", "1.2", seed=RUN)
@@ -47,25 +46,6 @@ def index() -> Iterator[Server]:
     with Server() as server:
         server.put_index([BULK, GREET, NEWER, POLITE, EXTRA])
         yield server
-
-
-@pytest.fixture
-def project(engine: Engine, base: str, index: Server, tmp_path: Path) -> Iterator[UserProject]:
-    made = UserProject(
-        tmp_path / "project",
-        cache=tmp_path / "cache",
-        index=f"{index.url}/simple/",
-        key=f"{RUN}-{uuid.uuid4().hex[:6]}",
-    )
-    yield made
-    configs = [config for ref in made.images() if (config := engine.image_config(ref)) is not None]
-    for ref in made.images():
-        engine.remove_image(ref)
-    for lock in {config.labels[LOCK_LABEL] for config in configs if LOCK_LABEL in config.labels}:
-        # Images whose tag moved on, or that never got one.
-        look = ["docker", "images", "--quiet", "--filter=dangling=true", f"--filter=label={LOCK_LABEL}={lock}"]
-        for image_id in set(run_program(look).stdout.decode().split()):
-            engine.remove_image(image_id)
 
 
 @pytest.fixture(scope="module")
@@ -118,47 +98,6 @@ def pinned(registry: str, engine: Engine, base: str) -> Iterator[str]:
     subprocess.run(["docker", "rmi", f"{name}:test"], check=True, capture_output=True)
     yield ref
     engine.remove_image(ref)
-
-
-def added(engine: Engine, image: str, base: str) -> set[tuple[str, str]]:
-    """The distributions that *image* holds beyond its base image's own."""
-    return set(list_distributions(engine, image)) - set(list_distributions(engine, base))
-
-
-def layers(ref: str) -> list[str]:
-    done = run_program(["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", ref])
-    assert done.is_done, done.reason()
-    return list(json.loads(done.stdout))
-
-
-def size_above(engine: Engine, ref: str, below: str) -> int:
-    """The bytes that *ref* adds to the image *below* it."""
-    whole, lower = engine.image_size(ref), engine.image_size(below)
-    assert whole is not None
-    assert lower is not None
-    assert layers(ref)[: len(layers(below))] == layers(below)
-    return whole - lower
-
-
-def output_of(image: str, *argv: str) -> str:
-    return subprocess.run(
-        ["docker", "run", "--rm", "--network=none", image, *argv], check=True, capture_output=True, text=True
-    ).stdout
-
-
-def assert_built_sealed(project: UserProject, service: str) -> Ran:
-    """Builds everything twice: sealed, then unchanged; returns the second run."""
-    first = project.wheelcache("build")
-    assert first.code == 0, first.stderr
-    assert first.services[service]["state"] == "built"
-    steps = project.install_steps(service)
-    assert steps
-    assert [step for step in steps if "--network=none" not in step] == []
-    second = project.wheelcache("build")
-    assert set(second.states.values()) == {"unchanged"}
-    assert [row["bytes_sent"] for row in second.services.values() if row["bytes_sent"] > 10_000] == []
-    assert [row["image_id"] for row in second.services.values()] == [row["image_id"] for row in first.services.values()]
-    return second
 
 
 def test_uv_into_an_environment_in_one_stage(project: UserProject, index: Server, engine: Engine, base: str) -> None:

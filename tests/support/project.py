@@ -129,3 +129,18 @@ def ended(process: subprocess.Popen[str], *, timeout: float = 180) -> Ran:
             process.kill()
     document = json.loads(stdout) if stdout else {}
     return Ran(code=process.returncode, document=document, stderr=stderr)
+
+
+def assert_built_sealed(project: UserProject, service: str) -> Ran:
+    """Builds everything twice: sealed, then unchanged; returns the second run."""
+    first = project.wheelcache("build")
+    assert first.code == 0, first.stderr
+    assert first.services[service]["state"] == "built"
+    steps = project.install_steps(service)
+    assert steps
+    assert [step for step in steps if "--network=none" not in step] == []
+    second = project.wheelcache("build")
+    assert set(second.states.values()) == {"unchanged"}
+    assert [row["bytes_sent"] for row in second.services.values() if row["bytes_sent"] > 10_000] == []
+    assert [row["image_id"] for row in second.services.values()] == [row["image_id"] for row in first.services.values()]
+    return second

@@ -137,13 +137,13 @@ def test_a_requirements_file_that_is_missing_is_named(locker, tmp_path):
 def test_demands_are_resolved_like_one_install_after_the_other(locker):
     first, second = Demand(lines=("numpy==1.0",), no_deps=True), Demand(lines=("torch",))
 
-    document = locker.resolve([first, second], TARGET, preferences=None)
+    document = locker.resolve([first, second], TARGET, preferences=None).document
 
     assert {package["name"]: package["version"] for package in document["packages"]} == {"numpy": "1.0", "torch": "2.0"}
 
 
 def test_sizes_are_asked_only_where_nobody_knows_them(locker, server, tmp_path):
-    document = locker.resolve([Demand(lines=("numpy==1.0",))], TARGET, preferences=None)
+    document = locker.resolve([Demand(lines=("numpy==1.0",))], TARGET, preferences=None).document
     record = LockRecord(services=("a",), target=TARGET, inputs=Digest("sha256:" + "0" * 64))
     known = {NUMPY[0].digest: 4711}
     heads = len(server.asked(method="HEAD"))
@@ -155,7 +155,7 @@ def test_sizes_are_asked_only_where_nobody_knows_them(locker, server, tmp_path):
 
 
 def test_a_lockfile_is_written_whole_or_not_at_all(locker, tmp_path):
-    document = locker.resolve([Demand(lines=("numpy",))], TARGET, preferences=None)
+    document = locker.resolve([Demand(lines=("numpy",))], TARGET, preferences=None).document
     record = LockRecord(services=(), target=TARGET, inputs=Digest("sha256:" + "0" * 64))
     folder = tmp_path / "folder"
     (folder / "pylock.toml").mkdir(parents=True)
@@ -194,7 +194,7 @@ def test_what_an_earlier_command_took_from_another_index_stays_what_it_is(locker
     server.put_index([*TORCH, *NUMPY, make_wheel("accelerate", "1.0", requires=("torch",))])
     demands = [Demand(lines=("torch",), index_url=f"{server.url}/cpu/"), Demand(lines=("accelerate",))]
 
-    document = locker.resolve(demands, TARGET, preferences=None)
+    document = locker.resolve(demands, TARGET, preferences=None).document
 
     assert {package["name"]: package["version"] for package in document["packages"]} == {
         "accelerate": "1.0",
