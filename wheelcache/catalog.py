@@ -1,76 +1,36 @@
-"""The catalog: what each blob is called, its pieces' checksums, when it was used; how fast each host was (SQLite).
+"""The catalog: each blob's name, its pieces' checksums, when it was used; hosts' speed; records of runs (SQLite).
 
-Blobs are the truth. A catalog that is missing, damaged or of an unknown version is made anew and fills itself again:
-from the blobs, and as hosts are measured anew. One of an older version that we know is brought up to date.
+Blobs are the truth. A catalog that is missing, damaged or of another version is made anew, with what is sound of it,
+and fills itself again: from the blobs, and as hosts are measured anew.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import struct
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from wheelcache.digest import Digest
-from wheelcache.errors import StoreError, StoreFullError
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
 
-VERSION: Final = 2
-_TABLES: Final = {
-    "blobs": """
-CREATE TABLE IF NOT EXISTS blobs (
-    digest TEXT PRIMARY KEY,
-    name TEXT NOT NULL,
-    version TEXT NOT NULL,
-    filename TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    inode INTEGER NOT NULL,
-    verified_at REAL NOT NULL,
-    last_used REAL NOT NULL
-) WITHOUT ROWID
-""",
-    "pieces": """
-CREATE TABLE IF NOT EXISTS pieces (
-    digest TEXT PRIMARY KEY,
-    piece_bytes INTEGER NOT NULL,
-    crcs BLOB NOT NULL
-)
-""",
-    "sources": """
-CREATE TABLE IF NOT EXISTS sources (
-    host TEXT PRIMARY KEY,
-    rate REAL NOT NULL,
-    per_connection REAL NOT NULL,
-    lies INTEGER NOT NULL,
-    faults INTEGER NOT NULL,
-    seen_at REAL NOT NULL
-) WITHOUT ROWID
-""",
-}
-_KEPT: Final = {1: ("blobs",)}
-"""The tables that are taken over as they are, by the version of the file."""
+from wheelcache.digest import Digest, digest_of_bytes
+from wheelcache.rowfile import Row, RowFile, Rows, Table, Value
 
-_PUT: Final = "REPLACE INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_ADD: Final = "INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_PUT_PIECES: Final = "REPLACE INTO pieces VALUES (?, ?, ?)"
-_PIECES: Final = "SELECT piece_bytes, crcs, size FROM pieces JOIN blobs USING (digest) WHERE digest = ?"
-_PUT_HOST: Final = "REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?)"
-_HOSTS: Final = "SELECT host, rate, per_connection, lies, faults, seen_at FROM sources"
+VERSION: Final = 3
 
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_INODE: Final = re.compile(r"[0-9]{1,40}")
 _HOST: Final = re.compile(r"[\w.:%\[\]-]{1,300}")
 _HIGHEST_RATE: Final = 1e13
 _HIGHEST_COUNT: Final = 1_000_000
+_HIGHEST_RUN: Final = 999_999_999
 _LATEST: Final = 1e11
 """Bytes per second, lies or faults, seconds since 1970: beyond these a row is no record of ours."""
-
-_BUSY_SECONDS: Final = 30.0
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,10 +57,12 @@ class Pieces:
     """A blob's CRC-32 piece by piece, to find where it rots; whether it is whole its digest says.
 
     Attributes:
+        size: of the blob, in bytes.
         piece_bytes: the size of each piece in bytes; the last one may be shorter.
         crcs: one per piece, in order.
     """
 
+    size: int
     piece_bytes: int
     crcs: tuple[int, ...]
 
@@ -126,6 +88,29 @@ class HostRecord:
     seen_at: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRow:
+    """One service's part in a run of a project.
+
+    Attributes:
+        project: its folder.
+        number: the run's, from 1.
+        service: empty for what is the whole run's.
+        record: JSON.
+    """
+
+    project: str
+    number: int
+    service: str
+    record: str
+
+
+_BLOBS: Final = Table(name="blobs", columns=tuple(field.name for field in fields(Entry)))
+_PIECES: Final = Table(name="pieces", columns=("digest", *(field.name for field in fields(Pieces))))
+_SOURCES: Final = Table(name="sources", columns=tuple(field.name for field in fields(HostRecord)))
+_RUNS: Final = Table(name="runs", columns=("key", *(field.name for field in fields(RunRow))))
+
+
 class Catalog:
     """The catalog in one file; every call is one short transaction of its own, from any thread.
 
@@ -134,19 +119,12 @@ class Catalog:
     """
 
     def __init__(self, file: Path) -> None:
-        self._file = file
-        self._guard = threading.Lock()
+        self._rows = RowFile(file, tuple(READERS), version=VERSION, older=_older)
 
     def entries(self) -> dict[Digest, Entry]:
         """Returns all entries."""
-
-        def read(connection: sqlite3.Connection) -> dict[Digest, Entry]:
-            names = [each.name for each in fields(Entry)]  # not the file's own, in which bits may flip
-            rows = connection.execute("SELECT * FROM blobs").fetchall()
-            entries = [Entry(**dict(zip(names, row, strict=True))) for row in rows]
-            return {entry.digest: entry for entry in entries}
-
-        return self._run(read)
+        found = self._rows.read(lambda rows: [_entry(row) for row in rows.all(_BLOBS)])
+        return {entry.digest: entry for entry in found if entry is not None}
 
     def put(self, entry: Entry, pieces: Pieces | None = None) -> None:
         """Adds an entry, or replaces the one of its digest.
@@ -156,108 +134,157 @@ class Catalog:
             pieces: its checksums; None keeps those that are there, which are of the same bytes.
         """
 
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute(_PUT, astuple(entry))
+        def write(rows: Rows) -> None:
+            rows.put(_BLOBS, _entry_row(entry))
             if pieces is not None:
-                words = struct.pack(f">{len(pieces.crcs)}I", *pieces.crcs)
-                connection.execute(_PUT_PIECES, (entry.digest, pieces.piece_bytes, words))
+                rows.put(_PIECES, _pieces_row(entry.digest, pieces))
 
-        self._run(write)
+        self._rows.write(write)
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Adds entries for digests that have none."""
-        rows = [astuple(entry) for entry in entries]
-        self._run(lambda connection: connection.executemany(_ADD, rows))
+        news = list(entries)
+
+        def write(rows: Rows) -> None:
+            for entry in news:
+                if rows.get(_BLOBS, entry.digest) is None:
+                    rows.put(_BLOBS, _entry_row(entry))
+
+        self._rows.write(write)
 
     def remove(self, digests: Iterable[Digest]) -> None:
         """Removes entries and their checksums; digests that have none are no matter."""
-        rows = [(digest,) for digest in digests]
+        gone = list(digests)
 
-        def write(connection: sqlite3.Connection) -> None:
-            for table in ("blobs", "pieces"):
-                connection.executemany(f"DELETE FROM {table} WHERE digest = ?", rows)  # noqa: S608 - our own names
+        def write(rows: Rows) -> None:
+            for digest in gone:
+                rows.remove(_BLOBS, digest)
+                rows.remove(_PIECES, digest)
 
-        self._run(write)
+        self._rows.write(write)
 
     def pieces(self, digest: Digest) -> Pieces | None:
-        """Returns the checksums of a blob; None where none are known that fit its size."""
-        return _pieces(self._run(lambda connection: connection.execute(_PIECES, (digest,)).fetchone()))
+        """Returns the checksums of a blob; None where none are known."""
+        row = self._rows.read(lambda rows: rows.get(_PIECES, digest))
+        return _pieces(row) if row is not None else None
 
     def host_records(self) -> dict[str, HostRecord]:
         """Returns how each host did; rows that no run of ours can have written are left out."""
-        rows = self._run(lambda connection: connection.execute(_HOSTS).fetchall())
-        return {record.host: record for row in rows if (record := _host_record(row))}
+        found = self._rows.read(lambda rows: [_host_record(row) for row in rows.all(_SOURCES)])
+        return {record.host: record for record in found if record is not None}
 
     def put_host_records(self, records: Iterable[HostRecord]) -> None:
         """Adds records, or replaces those of their hosts; those that would not be read again are left out."""
-        rows = [row for record in records if _host_record(row := astuple(record))]
-        self._run(lambda connection: connection.executemany(_PUT_HOST, rows))
+        news = [row for record in records if _host_record(row := astuple(record))]
+
+        def write(rows: Rows) -> None:
+            for row in news:
+                rows.put(_SOURCES, row)
+
+        self._rows.write(write)
 
     def touch(self, digests: Iterable[Digest], *, now: float) -> None:
         """Notes that blobs were used."""
-        rows = [(now, digest) for digest in digests]
-        self._run(lambda connection: connection.executemany("UPDATE blobs SET last_used = ? WHERE digest = ?", rows))
+        used = list(digests)
 
-    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with self._guard, self._errors():
-            try:
-                return self._once(work)
-            except sqlite3.DatabaseError as error:
-                if _code(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                    raise
-            self._file.unlink(missing_ok=True)
-            return self._once(work)
+        def write(rows: Rows) -> None:
+            for digest in used:
+                row = rows.get(_BLOBS, digest)
+                if row is not None and (entry := _entry(row)) is not None:
+                    rows.put(_BLOBS, _entry_row(replace(entry, last_used=now)))
 
-    def _once(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with closing(sqlite3.connect(self._file, timeout=_BUSY_SECONDS)) as connection, connection:
-            connection.text_factory = _text
-            connection.execute("PRAGMA synchronous = OFF")  # nothing is lost that cannot be told or measured again
-            if _version(connection) != VERSION:
-                _bring_up(connection)
-            return work(connection)
+        self._rows.write(write)
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            if _code(error) == sqlite3.SQLITE_FULL:
-                raise StoreFullError(f"{self._file}: no room left on the disk", hint="free some space") from error
-            raise StoreError(f"{self._file}: {error}", hint="remove this file: it is made anew") from error
+    def run_rows(self, project: str) -> list[RunRow]:
+        """Returns what is recorded of a project's runs."""
+        found = self._rows.read(lambda rows: [_run_row(row) for row in rows.beginning(_RUNS, _runs_prefix(project))])
+        return [row for row in found if row is not None and row.project == project]
 
+    def add_run(self, project: str, records: Mapping[str, str], *, keep: int) -> int:
+        """Adds a run, and returns its number, which is one higher than that of the newest.
 
-def _version(connection: sqlite3.Connection) -> int:
-    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    return found
+        Args:
+            project: the project's folder.
+            records: what is recorded, by service; that of the empty name is the whole run's.
+            keep: so many of each service's records stay, the newest; a run's own stays as long as one of these does.
+        """
 
+        def write(rows: Rows) -> int:
+            found = map(_run_row, rows.beginning(_RUNS, _runs_prefix(project)))
+            known = {(row.service, row.number) for row in found if row is not None}
+            number = 1 + max((number for _, number in known), default=0)
+            known |= {(service, number) for service in records}
+            stale = stale_records(known, keep=keep)
+            for service, record in records.items():
+                rows.put(_RUNS, (_run_key(project, number, service), project, number, service, record))
+            for service, old in stale:
+                rows.remove(_RUNS, _run_key(project, old, service))
+            return number
 
-def _bring_up(connection: sqlite3.Connection) -> None:
-    """Makes the tables of today, keeping what a known version holds, in one transaction that stays open."""
-    connection.execute("BEGIN IMMEDIATE")
-    found = _version(connection)
-    if found == VERSION:  # another process was faster
-        return
-    for table, schema in _TABLES.items():
-        if table not in _KEPT.get(found, ()):
-            connection.execute(f"DROP TABLE IF EXISTS {table}")
-        connection.execute(schema)
-    connection.execute(f"PRAGMA user_version = {VERSION}")
+        return self._rows.write(write)
+
+    def renew(self, *, aside: Path) -> Path | None:
+        """Makes the file anew with what is sound of it, and moves the old one into the folder *aside*.
+
+        Returns:
+            Where the old one is now; None where there was none.
+        """
+        return self._rows.renew(aside=aside)
 
 
-def _text(raw: bytes) -> str:
-    """Reads a text as it is: SQLite does not check that it is UTF-8, and one bad row must not hide the others."""
-    return raw.decode(errors="replace")
+def _entry_row(entry: Entry) -> Row:
+    *values, inode, verified_at, last_used = astuple(entry)
+    return (*values, str(inode), verified_at, last_used)  # some file systems' numbers are too large for SQLite
 
 
-def _pieces(row: tuple[object, ...] | None) -> Pieces | None:
+def _entry(row: Row) -> Entry | None:
     match row:
-        case (int(piece_bytes), bytes(words), int(size)) if piece_bytes > 0:
-            if len(words) == 4 * -(-size // piece_bytes):
-                return Pieces(piece_bytes=piece_bytes, crcs=struct.unpack(f">{len(words) // 4}I", words))
+        case (
+            str(digest),
+            str(name),
+            str(version),
+            str(filename),
+            int(size),
+            int(mtime_ns),
+            str(inode),
+            int(verified_at) | float(verified_at),
+            int(last_used) | float(last_used),
+        ) if (
+            _DIGEST.fullmatch(digest)
+            and size >= 0
+            and _INODE.fullmatch(inode)
+            and 0 <= verified_at <= _LATEST
+            and 0 <= last_used <= _LATEST
+        ):
+            return Entry(
+                digest=Digest(digest),
+                name=name,
+                version=version,
+                filename=filename,
+                size=size,
+                mtime_ns=mtime_ns,
+                inode=int(inode),
+                verified_at=verified_at,
+                last_used=last_used,
+            )
     return None
 
 
-def _host_record(row: tuple[object, ...]) -> HostRecord | None:
+def _pieces_row(digest: Digest, pieces: Pieces) -> Row:
+    words = struct.pack(f">{len(pieces.crcs)}I", *pieces.crcs)
+    return (digest, pieces.size, pieces.piece_bytes, words)
+
+
+def _pieces(row: Row) -> Pieces | None:
+    match row:
+        case (str(), int(size), int(piece_bytes), bytes(words)) if size >= 0 and piece_bytes > 0:
+            if len(words) == 4 * -(-size // piece_bytes):
+                crcs = struct.unpack(f">{len(words) // 4}I", words)
+                return Pieces(size=size, piece_bytes=piece_bytes, crcs=crcs)
+    return None
+
+
+def _host_record(row: Row) -> HostRecord | None:
     match row:
         case (
             str(host),
@@ -285,7 +312,73 @@ def _host_record(row: tuple[object, ...]) -> HostRecord | None:
     return None
 
 
-def _code(error: sqlite3.Error) -> int:
-    """Returns SQLite's primary result code; 0 for what the module itself found."""
-    code: int = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF
+def _runs_prefix(project: str) -> str:
+    return f"{digest_of_bytes(os.fsencode(project))} "
+
+
+def _run_key(project: str, number: int, service: str) -> str:
+    return f"{_runs_prefix(project)}{number:09d} {service}"
+
+
+def _run_row(row: Row) -> RunRow | None:
+    match row:
+        case (str(key), str(project), int(number), str(service), str(record)):
+            if 0 < number <= _HIGHEST_RUN and key == _run_key(project, number, service):
+                return RunRow(project=project, number=number, service=service, record=record)
+    return None
+
+
+def stale_records(known: Iterable[tuple[str, int]], *, keep: int) -> set[tuple[str, int]]:
+    """Returns which records of runs are no longer kept.
+
+    Args:
+        known: service and run of each; the service is empty for what is the whole run's.
+        keep: so many of each service's.
+    """
+    known = set(known)
+    kept: set[tuple[str, int]] = set()
+    for service in {service for service, _ in known}:
+        kept |= set(sorted((each for each in known if each[0] == service), reverse=True)[:keep])
+    kept |= {("", number) for _, number in kept}
+    return known - kept
+
+
+READERS: Final[Mapping[Table, Callable[[Row], object]]] = {
+    _BLOBS: _entry,
+    _PIECES: _pieces,
+    _SOURCES: _host_record,
+    _RUNS: _run_row,
+}
+"""Every table, with what makes a value of its row; None of a row that no run of ours can have written."""
+
+
+def _older(connection: sqlite3.Connection, version: int) -> Iterator[tuple[Table, Row]]:
+    """Reads versions 1, which had entries alone, and 2; none of them had check words."""
+    if version not in (1, 2):
+        return
+    sizes: dict[object, Value] = {}
+    columns = ", ".join(_BLOBS.columns)
+    for row in connection.execute(f"SELECT {columns} FROM blobs"):  # noqa: S608 - our own names
+        *values, inode, verified_at, last_used = row
+        entry = _entry((*values, str(inode), verified_at, last_used))
+        if entry is not None and _is_named(entry):
+            sizes[entry.digest] = entry.size
+            yield _BLOBS, _entry_row(entry)
+    if version == 1:
+        return
+    for digest, piece_bytes, words in connection.execute("SELECT digest, piece_bytes, crcs FROM pieces"):
+        row = (digest, sizes.get(digest), piece_bytes, words)
+        if _pieces(row) is not None:
+            yield _PIECES, row
+    for row in connection.execute("SELECT * FROM sources"):
+        if _host_record(row) is not None:
+            yield _SOURCES, row
+
+
+def _is_named(entry: Entry) -> bool:
+    """True when the three names of a wheel say the same."""
+    try:
+        project, version, _, _ = parse_wheel_filename(entry.filename)
+        return project == entry.name and version == Version(entry.version)
+    except (InvalidWheelFilename, InvalidVersion):
+        return False

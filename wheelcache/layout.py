@@ -24,7 +24,7 @@ DEAD_SECONDS: Final = 3600.0
 _TEMPORARY: Final = re.compile(r"\..+\.\d+\.(tmp|\d+)")
 """What `write_atomically` and a view in the making are called."""
 
-_FILES: Final = re.compile(r"catalog\.sqlite(-journal|-wal|-shm)?|prune\.lock")
+_FILES: Final = re.compile(r"catalog\.(sqlite(-journal|-wal|-shm)?|lock)|prune\.lock")
 _FOLDERS: Final = frozenset(
     {"blobs", "partial", "views", "projects", "pins", "leases", "quarantine", "targets", "logs"}
 )

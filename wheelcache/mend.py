@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from wheelcache.begun import held, partial_files
+from wheelcache.catalog import Catalog
 from wheelcache.digest import Digest
 from wheelcache.files import move_into, store_errors
 from wheelcache.findings import Finding
@@ -33,15 +34,16 @@ class Mended:
     missing: dict[Digest, Finding] = field(default_factory=dict)
 
 
-def put_catalog_aside(store: Store) -> Path:
-    """Moves a damaged catalog into the quarantine; it is made anew when it is next used. Returns where it is now.
+def put_catalog_aside(store: Store) -> Path | None:
+    """Moves a damaged catalog into the quarantine, and makes it anew with what is sound of it.
+
+    Returns:
+        Where the damaged one is now; None where there was none.
 
     Raises:
         StoreError: the disk failed.
     """
-    catalog, quarantine = store.root / "v1" / "catalog.sqlite", store.root / "v1" / "quarantine"
-    with store_errors(catalog):
-        return move_into(quarantine, catalog)
+    return Catalog(store.root / "v1" / "catalog.sqlite").renew(aside=store.root / "v1" / "quarantine")
 
 
 def mend_store(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from wheelcache.digest import Digest, hex_of
-from wheelcache.errors import IntegrityError, StoreError
+from wheelcache.errors import IntegrityError, StoreError, StoreFullError
 from wheelcache.files import (
     move_into,
     reflink,
@@ -174,7 +174,7 @@ class Store:
             raise IntegrityError(f"{wheel.filename}: expected {wheel.digest}, found {partial.digest()}")
         blob = self.blob(wheel.digest)
         found = partial.publish(blob)
-        self._record(wheel, found, Pieces(piece_bytes=partial.piece, crcs=partial.checks()))
+        self._record(wheel, found, Pieces(size=found.st_size, piece_bytes=partial.piece, crcs=partial.checks()))
         self._lock_file(wheel.digest).unlink(
             missing_ok=True
         )  # who waits for it finds the blob, whichever inode it locks
@@ -300,7 +300,10 @@ class Store:
 
     def _entries(self) -> dict[Digest, Entry]:
         if self._known is None:
-            self._known = self._catalog().entries()
+            try:
+                self._known = self._catalog().entries()
+            except StoreFullError:  # there is no catalog, and no room to make one: the blobs are the truth
+                self._known = {}
         return self._known
 
     def _record(self, wheel: LockedWheel, found: os.stat_result, pieces: Pieces | None = None) -> None:
@@ -318,7 +321,8 @@ class Store:
             verified_at=now,
             last_used=now,
         )
-        self._catalog().put(entry, pieces)
+        with suppress(StoreFullError):  # the blob is there: the catalog is told by it later
+            self._catalog().put(entry, pieces)
         self._entries()[wheel.digest] = entry
 
     def _still_is(self, wheel: LockedWheel, blob: Path) -> bool:
@@ -334,11 +338,11 @@ class Store:
 
     def _seed(self, digest: Digest, bad: Path) -> None:
         """Makes a partial of what is still good of a wrong blob, unless there is one; the caller holds the lock."""
-        pieces, entry = self._catalog().pieces(digest), self._entries().get(digest)
+        pieces = self._catalog().pieces(digest)
         folder = self._base / "partial"
         file = folder / f"{hex_of(digest)}.part"
-        if pieces is None or entry is None or file.exists():
+        if pieces is None or file.exists():
             return
         with suppress(OSError, StoreError):  # no room for a second copy: what does not fit is fetched again
             make = write_seed if reflink(bad, file) else functools.partial(copy_good_pieces, bad)
-            make(folder, digest, boot=self.boot, size=entry.size, piece=pieces.piece_bytes, crcs=pieces.crcs)
+            make(folder, digest, boot=self.boot, size=pieces.size, piece=pieces.piece_bytes, crcs=pieces.crcs)

@@ -62,7 +62,6 @@ def verify_store(
     emit: Sink,
     stop: threading.Event,
     sizes: Mapping[Digest, int] | None = None,
-    is_thorough: bool = False,
     now: Callable[[], float] = time.time,
 ) -> Report:
     """Finds what is wrong with a store, while others may use it: what they publish or write meanwhile is no finding.
@@ -76,15 +75,12 @@ def verify_store(
         emit: takes events.
         stop: once set, this returns within a second with what was found by then.
         sizes: of wheels in bytes, where lockfiles say them.
-        is_thorough: pieces' checksums that the catalog has are compared as well, at the price of a quarter more time.
         now: seconds since 1970.
 
     Raises:
         StoreError: the catalog cannot be read.
     """
-    return _Verification(store, emit, stop, now).run(
-        fast=fast, threads=threads, sizes=sizes or {}, is_thorough=is_thorough
-    )
+    return _Verification(store, emit, stop, now).run(fast=fast, threads=threads, sizes=sizes or {})
 
 
 class _Verification:
@@ -98,9 +94,8 @@ class _Verification:
         self._now = now
         self._report = Report()
         self._known: Mapping[Digest, Entry] = {}
-        self._checks: dict[Digest, Pieces] = {}
 
-    def run(self, *, fast: bool, threads: int, sizes: Mapping[Digest, int], is_thorough: bool) -> Report:
+    def run(self, *, fast: bool, threads: int, sizes: Mapping[Digest, int]) -> Report:
         """Looks at everything."""
         report = self._report
         layout = read_layout(self._base, now=self._now())
@@ -116,7 +111,7 @@ class _Verification:
         if fast:
             report.findings += self._changed(layout)
         else:
-            self._read_blobs(layout, threads, is_thorough=is_thorough, is_known=is_known)
+            self._read_blobs(layout, threads, is_known=is_known)
         report.findings.sort(key=lambda finding: (finding.path, finding.kind))
         report.is_complete = not self._stop.is_set()
         return report
@@ -141,9 +136,11 @@ class _Verification:
                     seen=found,
                 )
 
-    def _read_blobs(self, layout: Layout, threads: int, *, is_thorough: bool, is_known: bool) -> None:
+    def _read_blobs(self, layout: Layout, threads: int, *, is_known: bool) -> None:
         wanted = {
-            Wanted(path=path, size=found.st_size, piece=self._piece(digest, is_thorough=is_thorough)): digest
+            Wanted(
+                path=path, size=found.st_size, piece=0 if is_known and self._store.piece_checks(digest) else PIECE_BYTES
+            ): digest
             for digest, (path, found) in layout.blobs.items()
         }
         verified: list[tuple[Digest, Content]] = []
@@ -163,14 +160,6 @@ class _Verification:
         if is_known:
             self._note(verified)
 
-    def _piece(self, digest: Digest, *, is_thorough: bool) -> int:
-        """Returns the size of the pieces whose checksums are wanted; 0 where they are not."""
-        known = self._store.piece_checks(digest) if digest in self._known else None
-        if known is None:
-            return PIECE_BYTES
-        self._checks[digest] = known
-        return known.piece_bytes if is_thorough else 0
-
     def _unread(self, digest: Digest, content: Unread, found: os.stat_result) -> None:
         if content.is_broken:
             self._rotten(digest, content.wanted.path, content.reason, found)
@@ -188,28 +177,16 @@ class _Verification:
             self._report.findings.note("rot", linked, str(digest), what, hint, digest=digest, seen=found)
 
     def _note(self, verified: list[tuple[Digest, Content]]) -> None:
-        """Tells the catalog what was read, and says where it said something else."""
-        catalog = self._base / "catalog.sqlite"
+        """Tells the catalog what was read."""
         news: list[tuple[Digest, os.stat_result, Pieces | None]] = []
         unknown = []
         for digest, content in verified:
-            entry = self._known.get(digest)
-            if entry is None:
+            if digest not in self._known:
                 unknown.append(entry_of(digest, content.wanted.path, content.found))
-            elif entry.size != content.found.st_size:
-                expected = f"{entry.filename}: {content.found.st_size:,} bytes"
-                self._report.findings.note(
-                    "catalog", catalog, expected, f"{entry.size:,} bytes", "put right by this run", digest=digest
-                )
-            piece = content.wanted.piece
-            pieces = Pieces(piece_bytes=piece, crcs=content.crcs) if piece else None
-            before = self._checks.get(digest)
-            if before and pieces and before != pieces and entry is not None:
-                expected = f"{entry.filename}: the checksums of its pieces"
-                self._report.findings.note(
-                    "catalog", catalog, expected, "others", "put right by this run", digest=digest
-                )
-            news.append((digest, content.found, pieces))
+            piece, size = content.wanted.piece, content.found.st_size
+            news.append(
+                (digest, content.found, Pieces(size=size, piece_bytes=piece, crcs=content.crcs) if piece else None)
+            )
         self._store.add_known(entry for entry in unknown if entry.filename)
         self._store.note_verified(news)
 

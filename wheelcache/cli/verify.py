@@ -71,7 +71,6 @@ def command(
         emit=session.emit,
         stop=session.stop,
         sizes=repairs.sizes,
-        is_thorough=repair,
     )
     read_seconds = time.monotonic() - began
     if repair:
