@@ -173,9 +173,14 @@ def move_into(folder: Path, path: Path) -> Path:
     """
     target = free_name(folder, path.name)
     path.rename(target)
-    with suppress(OSError, NotImplementedError):  # another user's, or a link where links have no dates of their own
-        os.utime(target, follow_symlinks=False)
+    date_now(target)
     return target
+
+
+def date_now(path: Path) -> None:
+    """Makes whatever is at *path* (a link as a link) as young as can be."""
+    with suppress(OSError, NotImplementedError):  # another user's, or a link where links have no dates of their own
+        os.utime(path, follow_symlinks=False)
 
 
 def free_name(folder: Path, name: str) -> Path:

@@ -3,6 +3,10 @@
 What is decided upon is only proposed: each batch holds the roots' guard, asks anew what is needed, and leaves that. A
 command that leased before then keeps its wheels, and one that comes later sees them missing and fetches them.
 
+What goes gets another name first, beside its own; it is unlinked once that has reached the disk, and nobody waits for
+that. A power cut may bring back a name that was removed just before, and the bytes under it may be others' by then
+(ext4 with data=writeback gives blocks away at once): so what comes back is none of ours.
+
 A process that is killed at any step leaves nothing wrong. A view goes before the blobs in it: by itself it is made
 anew, and without it a removed blob's bytes are free. A blob goes before its row in the catalog: a row without a blob
 says nothing, since whether a blob is there its file alone decides, and the next prune takes the row away; a blob
@@ -25,14 +29,14 @@ from typing import Final
 
 from wheelcache.begun import held, partial_files
 from wheelcache.digest import Digest
-from wheelcache.files import store_errors, sync_folder
-from wheelcache.holdings import Holding, Holdings, Kind
+from wheelcache.files import date_now, store_errors, sync_folder, temporary_name
+from wheelcache.holdings import Holding, Holdings
 from wheelcache.pruneplan import Plan, Removal, Tally, is_mounted
 from wheelcache.roots import Roots
 from wheelcache.store import Store
 
 _BATCH: Final = 8
-"""As many things are removed while commands that start wait: a gigabyte takes tenths of a second to unlink."""
+"""As many things lose their names while commands that start wait."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -109,10 +113,8 @@ class _Pruning:
                 item = removal.holding
                 with store_errors(item.path):
                     is_free = self._is_free(item, needed, leased, locked, is_idle=not leases)
-                    if is_free and item.kind == "view":
-                        aside.append(self._move_aside(item.path))
-                    elif is_free:
-                        self._remove(item)
+                    if is_free:
+                        aside += self._take_away(item)
                 if is_free:
                     folders.add(item.path.parent)
                     self._tally.remove(item)
@@ -124,9 +126,9 @@ class _Pruning:
                     sync_folder(folder)
             if gone := [digest for removal in batch for digest in self._gone_blobs(removal.holding)]:
                 self._store.forget(gone)
-        for path in aside:  # nobody knows it by this name: it takes as long as it takes
-            with store_errors(path):
-                _remove_tree(path)
+        for path in aside:  # nobody knows it by this name: a gigabyte takes tenths of a second
+            with store_errors(path), suppress(FileNotFoundError):
+                _remove(path)
 
     def _is_free(
         self,
@@ -160,22 +162,15 @@ class _Pruning:
         times = [file.stat().st_mtime for file in (part, journal) if file.exists()]
         return bool(times) and max(times) <= item.last_used
 
-    def _remove(self, item: Holding) -> None:
-        kind: Kind = item.kind
-        if kind in {"partial", "lock"}:
-            (digest,) = item.digests
-            for file in partial_files(self._store, digest):
-                file.unlink(missing_ok=True)
-        elif item.path.is_dir() and not item.path.is_symlink():
-            _remove_tree(item.path)
-        else:
-            item.path.unlink(missing_ok=True)
-
-    def _move_aside(self, view: Path) -> Path:
-        """Gives a view the name of one that a killed build left: so it goes at once, also where this is killed."""
-        target = view.with_name(f".{view.name}.{os.getpid()}.{time.monotonic_ns()}")
-        view.rename(target)
-        return target
+    def _take_away(self, item: Holding) -> list[Path]:
+        """Gives what goes the names of what killed processes left; returns them."""
+        if item.kind not in {"partial", "lock"}:
+            return [_move_aside(item.path)]
+        (digest,) = item.digests
+        part, journal, lock = partial_files(self._store, digest)
+        aside = [_move_aside(path) for path in (part, journal) if os.path.lexists(path)]
+        lock.unlink(missing_ok=True)  # at once: who waits for it sees by its names that it locks nothing any more
+        return aside
 
     def _gone_blobs(self, item: Holding) -> Iterable[Digest]:
         return [digest for digest in item.digests if item.kind == "wheel" and not item.path.exists()]
@@ -193,8 +188,18 @@ class _Pruning:
         return self._store.blob(digest).exists() or any(file.exists() for file in partial_files(self._store, digest))
 
 
-def _remove_tree(path: Path) -> None:
-    """Removes a folder, also one whose folders nobody may write to."""
+def _move_aside(path: Path) -> Path:
+    target = temporary_name(path)
+    path.rename(target)
+    date_now(target)  # so that nobody takes it for long dead
+    return target
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or a folder, also one whose folders nobody may write to."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
     for folder, _, _ in os.walk(path):
         with suppress(OSError):
             Path(folder).chmod(0o700)

@@ -63,7 +63,7 @@ def violations(root: Path, *, published: Collection[Digest] = ()) -> list[Violat
 
 
 def _wrong_blobs(root: Path) -> Iterator[Violation]:
-    for blob in sorted((root / "v1" / "blobs" / "sha256").glob("*/*")):
+    for blob in _named(root):
         with blob.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != blob.name or blob.parent.name != blob.name[:2]:
                 yield Violation(kind="wrong blob", words=f"{blob.name}, {blob.stat().st_size} bytes")
@@ -71,7 +71,12 @@ def _wrong_blobs(root: Path) -> Iterator[Violation]:
 
 def blobs(root: Path) -> set[Digest]:
     """Returns what the store at *root* holds, by the files' names."""
-    return {parse_digest(f"sha256:{blob.name}") for blob in (root / "v1" / "blobs" / "sha256").glob("*/*")}
+    return {parse_digest(f"sha256:{blob.name}") for blob in _named(root)}
+
+
+def _named(root: Path) -> list[Path]:
+    """Returns what has the place of a blob; a name with a dot in front is one of what a prune was removing."""
+    return sorted((root / "v1" / "blobs" / "sha256").glob("*/[!.]*"))
 
 
 def wrong_marks(root: Path, truth: Mapping[Digest, Path]) -> list[Violation]:

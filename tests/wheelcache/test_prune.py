@@ -15,6 +15,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
 
 import pytest
+from support import scenarios
+from support.faultpoints import Nursery
 from support.wheels import make_wheel
 
 from wheelcache.digest import hex_of
@@ -229,6 +231,37 @@ class TestWheels:
         done = run_prune(store, roots, is_all=True)
         assert (done.freed, done.store_bytes) == (0, 0)
         assert (tmp_path / "mine.whl").read_bytes() == ONE.data
+
+
+def test_what_goes_loses_its_name_on_the_disk_before_its_bytes(store, roots, tmp_path):
+    """So a power cut cannot bring a blob's name back with bytes that took the place of its own."""
+    for made in scenarios.MADE.values():
+        scenarios.put(store, made)
+    roots.pin([scenarios.RIGHT.digest])
+    blob = store.blob(scenarios.LEFT.digest)
+    calls, names = [], []
+    with Nursery() as nursery:
+        prepare = lambda at: scenarios.copy_store(store.root, tmp_path / f"run-{at}")  # noqa: E731
+        for ended, root in nursery.each_fault(scenarios.prune, prepare, "killed"):
+            calls.append(ended.reached)
+            (name,) = [path.name for path in (root / blob.relative_to(store.root)).parent.iterdir()] or [""]
+            names.append(name)
+    first = calls.index("rename")
+    assert calls[first + 1] == "fsync"  # of the folder
+    assert "unlink" not in calls[:first]
+    assert set(names[: first + 1]) == {blob.name}
+    assert all(name.startswith(f".{blob.name}.") for name in names[first + 1 : -1])
+    assert names[-1] == ""
+
+
+def test_what_a_killed_prune_renamed_goes_with_the_next_one_once_nobody_can_be_at_it(store, roots):
+    blob = put(store, ONE) and store.blob(ONE.digest)
+    renamed = blob.rename(blob.with_name(f".{blob.name}.4711.12"))
+    roots.pin([TWO.digest])
+    assert removed(run_prune(store, roots)) == []
+    age(renamed, 3700)
+    assert removed(run_prune(store, roots)) == [("temporary", renamed.name)]
+    assert list(blob.parent.iterdir()) == []
 
 
 def test_rows_of_blobs_that_are_gone_leave_the_catalog(store, roots):
