@@ -13,7 +13,7 @@ from typing import Final
 from wheelcache.catalog import READERS, VERSION
 from wheelcache.findings import Finding
 from wheelcache.ordinary import kind_of
-from wheelcache.rowfile import code_of, decode, schemas_of, version_of
+from wheelcache.rowfile import ERRORS, code_of, decode, schemas_of, version_of
 
 _BUSY_SECONDS: Final = 30.0
 _NAMED: Final = 3
@@ -29,7 +29,7 @@ def check_catalog(file: Path) -> list[Finding]:
         problems = list(_problems(file))
     except FileNotFoundError:
         return []
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, *ERRORS) as error:
         if code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return []
         problems = [str(error)]

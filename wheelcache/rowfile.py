@@ -28,6 +28,9 @@ Row = tuple[Value, ...]
 
 _CHECK_BYTES: Final = 8
 _BUSY_SECONDS: Final = 30.0
+ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What is raised over a file; the latter where a name in it is no text, which Python wants to say."""
+
 _ATTEMPTS: Final = 5
 """How often a file is used that somebody else damages, or makes anew, meanwhile."""
 
@@ -156,7 +159,7 @@ class RowFile:
             for _ in range(_ATTEMPTS):
                 try:
                     return self._once(work, begin)
-                except sqlite3.DatabaseError as error:
+                except ERRORS as error:
                     is_moved = _full_code_of(error) == sqlite3.SQLITE_READONLY_DBMOVED  # another process made it anew
                     if not is_moved and not _is_damaged(error, self._file):
                         raise
@@ -213,7 +216,7 @@ class RowFile:
     def _is_well(self, connection: sqlite3.Connection) -> bool:
         try:
             return self._is_fit(connection) and connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
-        except sqlite3.DatabaseError:
+        except ERRORS:
             return False
 
     def _rewrite(self, old: sqlite3.Connection, rows: Sequence[tuple[Table, Row]]) -> bool:
@@ -223,7 +226,7 @@ class RowFile:
             old.rollback()  # the lock stays
             try:
                 new.backup(old)
-            except sqlite3.DatabaseError as error:
+            except ERRORS as error:
                 if not _is_damaged(error, self._file):
                     raise
                 return False
@@ -259,11 +262,11 @@ class RowFile:
         found: dict[tuple[str, Value], tuple[Table, Row]] = {}
         for table in self._tables:
             for order in ("ASC", "DESC"):  # a damaged page hides what comes after it
-                with suppress(sqlite3.Error):
+                with suppress(*ERRORS):
                     for row in old.execute(f"SELECT * FROM {table.name} ORDER BY 1 {order}"):  # noqa: S608
                         if (values := table.sound(row)) is not None:
                             found[table.name, values[0]] = (table, values)
-        with suppress(sqlite3.Error):
+        with suppress(*ERRORS):
             if (version := version_of(old)) != self._version:
                 for table, values in self._older(old, version):
                     found.setdefault((table.name, values[0]), (table, values))
@@ -274,7 +277,7 @@ class RowFile:
         with store_errors(self._file):
             try:
                 yield
-            except sqlite3.Error as error:
+            except ERRORS as error:
                 if code_of(error) == sqlite3.SQLITE_FULL:
                     raise StoreFullError(f"{self._file}: no room left on the disk", hint="free some space") from error
                 raise StoreError(f"{self._file}: {error}", hint="remove this file: it is made anew") from error
@@ -307,10 +310,10 @@ def _full_code_of(error: BaseException) -> int:
     return code
 
 
-def _is_damaged(error: sqlite3.DatabaseError, file: Path) -> bool:
+def _is_damaged(error: Exception, file: Path) -> bool:
     """True when the file's bytes are to blame; in its head stands, too, whether it may be written to."""
     is_locked_by_its_head = _full_code_of(error) == sqlite3.SQLITE_READONLY and os.access(file, os.W_OK)
-    return code_of(error) in _DAMAGED or is_locked_by_its_head
+    return code_of(error) in _DAMAGED or isinstance(error, UnicodeDecodeError) or is_locked_by_its_head
 
 
 def decode(raw: bytes) -> str:
@@ -323,7 +326,7 @@ def _lock(connection: sqlite3.Connection, file: Path) -> bool:
     try:
         connection.execute("BEGIN EXCLUSIVE")
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # not before: waiting, it would keep others from ending
-    except sqlite3.DatabaseError as error:
+    except ERRORS as error:
         if not _is_damaged(error, file):
             raise
         return False
