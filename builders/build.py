@@ -17,12 +17,15 @@ from builders.errors import BuildError, EngineError
 from builders.imagecheck import check_image
 from builders.labels import labels_of
 from builders.preparing import Prepared
+from builders.recording import basis_of, check_step, shared_base_step, wheels_step
 from builders.sharedbase import SharedBase, ensure_shared_base
+from builders.stepruns import step_runs
 from builders.wheelimage import ensure_wheel_image
 from builders.workspace import Dressing, lay_out
 from wheelcache.config import BuildConfig, IndexConfig
 from wheelcache.errors import WheelcacheError
 from wheelcache.events import BuildFinished, Note, Sink
+from wheelcache.runs import Basis, Layer, ServiceRun, StepRun
 from wheelcache.store import Store
 
 ServiceState = Literal["built", "unchanged", "failed", "skipped"]
@@ -59,6 +62,10 @@ class ServiceResult:
         shared_base: the reference of the image in its base's place; empty for none.
         sent: bytes of local files that were sent to the engine for it.
         failure: None unless it failed.
+        began_at: seconds since 1970; when its build began.
+        steps: what its build consisted of.
+        layers: of the image, the lowest first; empty where they cannot be told apart.
+        basis: what the image is made from; None where it never came to that.
     """
 
     name: str
@@ -70,6 +77,27 @@ class ServiceResult:
     shared_base: str = ""
     sent: int = 0
     failure: ServiceFailure | None = None
+    began_at: float = 0.0
+    steps: tuple[StepRun, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    basis: Basis | None = None
+
+    @property
+    def record(self) -> ServiceRun:
+        """What is kept of it, to compare the next build with."""
+        return ServiceRun(
+            name=self.name,
+            at=self.began_at,
+            state=self.state,
+            fault=self.failure.fault if self.failure is not None else "",
+            image=self.image,
+            image_id=self.image_id,
+            attempts=self.attempts,
+            seconds=self.seconds,
+            steps=self.steps,
+            layers=self.layers,
+            basis=self.basis,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +144,7 @@ def build_services(services: Sequence[Prepared], workshop: Workshop) -> list[Ser
 def _build(
     prepared: Prepared, workshop: Workshop, bases: dict[tuple[str, ...], SharedBase | BuildError]
 ) -> ServiceResult:
-    began = time.monotonic()
+    began, began_at = time.monotonic(), time.time()
     image = prepared.reading.service.images[0]
     try:
         if prepared.refusal is not None:
@@ -129,7 +157,7 @@ def _build(
             fault=str(error.facts.get("fault", error.kind)), message=error.message, hint=error.hint
         )
         result = ServiceResult(name=prepared.name, state="failed", image=image, failure=failure)
-    return replace(result, seconds=time.monotonic() - began)
+    return replace(result, seconds=time.monotonic() - began, began_at=began_at)
 
 
 def _build_image(
@@ -142,6 +170,7 @@ def _build_image(
         workshop.emit(Note(level="warning", message=f"{service.name}: not obeyed of its compose build: {ignored}"))
     base = _shared_base(prepared, workshop, bases)
     overrides = dict.fromkeys(prepared.share.bases, base.ref) if base is not None else {}
+    steps = [shared_base_step(base, over=engine.image_size(prepared.base))] if base is not None else []
     wheels_image, sent = "", base.sent if base is not None else 0
     if prepared.reading.installs:
         made = ensure_wheel_image(
@@ -152,6 +181,8 @@ def _build_image(
             builder=workshop.builder,
         )
         wheels_image, sent = made.ref, sent + made.sent
+        steps.append(wheels_step(made, prepared.own_wheels))
+    labels = labels_of(prepared, run=workshop.builder.run)
     dressing = Dressing(
         reading=prepared.reading,
         mode=prepared.mode,
@@ -160,7 +191,7 @@ def _build_image(
         wheels_image=wheels_image,
         overrides=overrides,
         constraints=prepared.constraints,
-        labels=labels_of(prepared, run=workshop.builder.run),
+        labels=labels,
         indexes=workshop.indexes,
         pip_timeout=workshop.settings.pip_timeout,
         pip_retries=workshop.settings.retries,
@@ -174,14 +205,19 @@ def _build_image(
     # An image gets its tag only once it is checked, and its id covers the label that names what is locked.
     is_checked = outcome.image_id == before
     failure = _failure(outcome) or _unconsumed(overrides, outcome)
-    if failure is None and not is_checked:
-        failure = _unlike(prepared, outcome, workshop)
+    checks = []
+    if failure is None:
+        checking = time.monotonic()
+        failure = _unlike(prepared, outcome, workshop) if not is_checked else None
+        checks.append(check_step(failure is None, is_checked=is_checked, seconds=time.monotonic() - checking))
     state: ServiceState = "failed" if failure else "unchanged" if is_checked else "built"
     if failure is None:
         for ref in service.images:
             engine.tag(outcome.image_id, ref)
     elif outcome.image_id and not is_checked:
         engine.discard(outcome.image_id)
+    layers = engine.layers(outcome.image_id) if failure is None else ()
+    steps += step_runs(outcome.steps, stages=prepared.reading.findings.stages, arguments=service.args, layers=layers)
     return ServiceResult(
         name=prepared.name,
         state=state,
@@ -191,6 +227,9 @@ def _build_image(
         shared_base=base.ref if base is not None else "",
         sent=sent + outcome.sent,
         failure=failure,
+        steps=(*steps, *checks),
+        layers=tuple(Layer(key=layer.key, size=layer.size) for layer in layers),
+        basis=basis_of(prepared, engine=engine, labels=labels),
     )
 
 

@@ -46,9 +46,7 @@ def wheel_changes(before: Mapping[str, tuple[str, str]], now: Mapping[str, tuple
 
 def _sources(before: Basis, now: Basis) -> Iterator[str]:
     """Yields what changed of the files that say what is installed, with the wheels that changed by it."""
-    names = sorted(
-        name for name in before.files.keys() | now.files.keys() if before.files.get(name) != now.files.get(name)
-    )
+    names = sorted(name for name, digest in now.files.items() if before.files.get(name) != digest)
     names += ["Dockerfile"] if before.dockerfile != now.dockerfile else []
     wheels = wheel_changes(before.wheels, now.wheels)
     if not names and not wheels:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from builders.engine import Engine
 from builders.preparing import Prepared
+from builders.sharedbase import SharedBase
+from builders.wheelimage import WheelImage
 from wheelcache.digest import digest_of_bytes, hex_of
-from wheelcache.runs import Basis
+from wheelcache.events import StepState
+from wheelcache.lock import LockedWheel
+from wheelcache.runs import Basis, StepRun
 
 REVISION: Final = "org.opencontainers.image.revision"
 _KEPT_DIGITS: Final = 12
@@ -39,6 +43,30 @@ def basis_of(prepared: Prepared, *, engine: Engine, labels: Mapping[str, str]) -
         stage=reading.service.stage or "",
         revision=labels.get(REVISION, ""),
     )
+
+
+def shared_base_step(base: SharedBase, *, over: int | None) -> StepRun:
+    """Returns what is recorded of a shared base.
+
+    Args:
+        base: as it was taken or made.
+        over: bytes of the image below it; None where nobody knows.
+    """
+    size = base.size - over if over is not None else None
+    return StepRun(name="shared base", state="done" if base.built else "cached", seconds=base.seconds, size=size)
+
+
+def wheels_step(made: WheelImage, wheels: Sequence[LockedWheel]) -> StepRun:
+    """Returns what is recorded of the wheels that a build mounts: how they came to the engine, and how many bytes."""
+    size = sum(wheel.size or 0 for wheel in wheels)
+    state: StepState = "done" if made.seconds else "cached"
+    return StepRun(name="mounted wheels", state=state, seconds=made.seconds, size=size)
+
+
+def check_step(is_right: bool, *, is_checked: bool, seconds: float) -> StepRun:  # noqa: FBT001
+    """Returns what is recorded of the check of an image, which is spared one that was checked before."""
+    state: StepState = "cached" if is_checked else "done" if is_right else "failed"
+    return StepRun(name="check of the image", state=state, seconds=seconds)
 
 
 def _short(text: str, digits: int) -> str:

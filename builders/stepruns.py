@@ -17,6 +17,7 @@ from wheelcache.stepnames import plain_step
 _STEP: Final = re.compile(r"\[(?:([a-z]+/[\w/]+) )?(?:([^\]\s]+) )? *(\d+)/\d+\] (.*)", re.DOTALL)
 """A step of the Dockerfile as BuildKit calls it: `[linux/arm64 builder 3/5] RUN …`, or with less before its number."""
 
+_ONLY_STAGE: Final = "stage-0"
 _CONTEXT: Final = "[internal] load build context"
 _EXPORT: Final = "exporting to image"
 """BuildKit's own steps that take time worth telling."""
@@ -38,10 +39,11 @@ def step_runs(
         arguments: the build arguments; BuildKit puts their values into the steps' names, and they may be secret.
         layers: of the image that came of it; empty for none.
     """
-    order = {_label(stages, stage.index): stage.index for stage in stages.stages}
+    order = {label: index for index, label in enumerate(_labels(stages))}
     context = [_own(step, "build context", size=step.sent) for step in steps if step.name == _CONTEXT]
     export = [_own(step, "export of the image") for step in steps if step.name == _EXPORT]
-    file = [step for result in steps if (step := _of_file(result, arguments)) is not None]
+    is_alone = len(stages.stages) == 1
+    file = [step for result in steps if (step := _of_file(result, arguments, is_alone=is_alone)) is not None]
     file.sort(key=lambda step: (order.get(step.stage, len(order)), step.stage, step.place))
     return (*context, *_with_sizes(file, stages, layers), *export)
 
@@ -50,12 +52,14 @@ def _own(step: StepResult, name: str, *, size: int | None = None) -> StepRun:
     return StepRun(name=name, state=step.state, seconds=step.seconds, size=size)
 
 
-def _of_file(step: StepResult, arguments: Mapping[str, str]) -> StepRun | None:
+def _of_file(step: StepResult, arguments: Mapping[str, str], *, is_alone: bool) -> StepRun | None:
     """Returns a step of the Dockerfile; None for another one."""
     match = _STEP.fullmatch(step.name)
     if match is None:
         return None
     platform, stage, place, text = match.groups()
+    if is_alone and stage == _ONLY_STAGE:  # so it is called where other images are mounted
+        stage = None
     return StepRun(
         name=_known_name(text, arguments),
         place=int(place),
@@ -82,7 +86,7 @@ def _known_name(text: str, arguments: Mapping[str, str]) -> str:
 
 def _with_sizes(steps: Sequence[StepRun], stages: Stages, layers: Sequence[ImageLayer]) -> list[StepRun]:
     """Gives the steps of the final stage's chain the sizes of the layers that they made, where these are told apart."""
-    chain = [_label(stages, index) for index in reversed(stages.chain(stages.final))]
+    chain = [_labels(stages)[index] for index in reversed(stages.chain(stages.final))]
     making = [step for label in chain for step in steps if step.stage == label and _keyword(step) != "FROM"]
     top = layers[len(layers) - len(making) :] if len(making) <= len(layers) else ()
     if [_keyword(step) for step in making] != [layer.keyword for layer in top]:
@@ -91,9 +95,9 @@ def _with_sizes(steps: Sequence[StepRun], stages: Stages, layers: Sequence[Image
     return [replace(step, size=sizes.get((step.stage, step.place))) for step in steps]
 
 
-def _label(stages: Stages, index: int) -> str:
-    """Returns what BuildKit calls a stage."""
-    return stages.stages[index].name or (f"stage-{index}" if len(stages.stages) > 1 else "")
+def _labels(stages: Stages) -> list[str]:
+    """Returns what each stage's steps are recorded under: as BuildKit calls it, nothing where there is only one."""
+    return [stage.name or ("" if len(stages.stages) == 1 else f"stage-{stage.index}") for stage in stages.stages]
 
 
 def _keyword(step: StepRun) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from wheelcache.events import StepState
 
 State = Literal["built", "unchanged", "failed", "skipped"]
+
+_DONE: Final = frozenset({"built", "unchanged"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +110,7 @@ class ServiceRun:
     @property
     def is_done(self) -> bool:
         """True when there is an image: others are no measure for the next."""
-        return self.state in {"built", "unchanged"}
+        return self.state in _DONE
 
     @property
     def size(self) -> int | None:
@@ -154,6 +156,11 @@ class Run:
     failure: str = ""
     fetch: Fetch | None = None
     states: Mapping[str, State] = field(default_factory=dict)
+
+    @property
+    def is_done(self) -> bool:
+        """True when it did all that it was to do: others are no measure for the next."""
+        return not self.failure and all(state in _DONE for state in self.states.values())
 
 
 def as_json(run: Run | ServiceRun) -> str:

@@ -42,8 +42,12 @@ def test_nothing_changed() -> None:
         ),
         ({"dockerfile": "d2"}, "Dockerfile changed"),
         (
-            {"dockerfile": "d2", "files": {"requirements.txt": "r2"}},
+            {"dockerfile": "d2", "files": {"requirements.txt": "r2", "constraints.txt": "c2"}},
             "constraints.txt, requirements.txt and Dockerfile changed",
+        ),
+        (
+            {"dockerfile": "d2", "files": {}, "wheels": {}, "shared": ()},
+            "Dockerfile changed: - foo 1.0, - numpy 2.1.0, - torch 2.8.0",
         ),
         (
             {"bases": {"python:3.11-slim": "sha256:" + "b" * 64}},

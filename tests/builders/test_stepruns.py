@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from builders.dockerfile import parse_dockerfile, resolve_stages
+from builders.dockerfile import parse_dockerfile
 from builders.layers import ImageLayer
 from builders.rawjson import StepResult
+from builders.stages import resolve_stages
 from builders.stepruns import step_runs
 from wheelcache.runs import StepRun
 
@@ -99,6 +100,13 @@ def test_a_stage_that_builds_on_another_has_that_ones_layers_too() -> None:
 def test_sizes_are_left_out_where_steps_and_layers_do_not_agree(layers: list[tuple[str, int]]) -> None:
     steps = recorded(["[1/3] FROM a", "[2/3] RUN x", "[3/3] COPY y /"], "FROM a\nRUN x\nCOPY y /\n", layers=layers)
     assert [step.size for step in steps] == [None, None, None]
+
+
+def test_the_only_stage_is_the_same_however_it_is_called() -> None:
+    names = ["[1/2] FROM a", "[2/2] RUN x"], ["[stage-0 1/2] FROM a", "[stage-0 2/2] RUN x"]
+    once, again = (recorded(each, layers=[("", 1), ("RUN", 20)]) for each in names)
+    assert once == again
+    assert [step.size for step in once] == [None, 20]
 
 
 def test_the_same_step_for_two_platforms_is_two() -> None:

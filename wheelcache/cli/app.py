@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "prune": "Remove what nobody needs, the least recently used first.",
     "wheelhouse": "Hand out a folder with exactly the locked wheels.",
     "build": "Build the services one after another, without a download inside a build.",
+    "report": "Show what a run took, step by step, beside the run before.",
 }
 
 _SHARED: Final = {"unpin": ("pin", "unpin")}

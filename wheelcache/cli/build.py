@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,13 @@ import click
 from wheelcache.cli.app import global_options
 from wheelcache.cli.lockfiles import from_services
 from wheelcache.cli.options import compose_options, with_flags
+from wheelcache.cli.recording import recorded, run_log
+from wheelcache.cli.report import document_of, rows_of, say_short
 from wheelcache.cli.services import Yard, open_yard
-from wheelcache.cli.session import Session, describe_wheels
+from wheelcache.cli.session import Session
 from wheelcache.cli.sync import sync_locked
 from wheelcache.config import Project
-from wheelcache.errors import LockError
+from wheelcache.errors import LockError, StoreError
 
 if TYPE_CHECKING:
     from builders.build import ServiceResult
@@ -40,26 +43,37 @@ def command(
 
     Example: wheelcache build ml --dry-run
     """
-    from builders.preparing import prepare  # noqa: PLC0415 - the builders, only for services
-    from builders.services import choose_services  # noqa: PLC0415
-
     began = time.monotonic()
     project = with_flags(session.project, files=files)
     session.document["services"] = []
     with open_yard(session, project, is_eager=True) as yard:
-        chosen = choose_services(yard.services, services)
-        locked = _lock(yard, chosen, frozen=frozen)
-        names = {service.name for service in chosen}
-        prepared = prepare(locked, engine=yard.engine(), is_online=online, is_offline=session.offline)
-        wanted = [each for each in prepared if each.name in names]
-        session.checkpoint()
         if dry_run:
-            _show(session, wanted)
+            from wheelcache.cli.plans import show_plans  # noqa: PLC0415 - only plans need it
+
+            show_plans(session, project, yard, _prepare(session, yard, services, frozen=frozen, online=online))
             return
-        buildable = [each.locked for each in wanted if each.refusal is None]
-        sync_locked(session, project, list(from_services(buildable)))
-        results = _build(session, project, yard, wanted)
+        with recorded(session, project) as draft:
+            wanted = _prepare(session, yard, services, frozen=frozen, online=online)
+            buildable = [each.locked for each in wanted if each.refusal is None]
+            sync_locked(session, project, list(from_services(buildable)), draft)
+            results = _build(session, project, yard, wanted)
+            draft.services = [result.record for result in results]
     _report(session, results, time.monotonic() - began)
+    _compare(session, project, draft.number)
+    _end(session, results)
+
+
+def _prepare(session: Session, yard: Yard, services: Sequence[str], *, frozen: bool, online: bool) -> list[Prepared]:
+    """Locks what is to be built, and decides how."""
+    from builders.preparing import prepare  # noqa: PLC0415 - the builders, only for services
+    from builders.services import choose_services  # noqa: PLC0415
+
+    chosen = choose_services(yard.services, services)
+    locked = _lock(yard, chosen, frozen=frozen)
+    names = {service.name for service in chosen}
+    prepared = prepare(locked, engine=yard.engine(), is_online=online, is_offline=session.offline)
+    session.checkpoint()
+    return [each for each in prepared if each.name in names]
 
 
 def _lock(yard: Yard, chosen: Sequence[Service], *, frozen: bool) -> tuple[LockedService, ...]:
@@ -92,43 +106,32 @@ def _build(session: Session, project: Project, yard: Yard, wanted: Sequence[Prep
     return build_services(wanted, workshop)
 
 
-def _show(session: Session, wanted: Sequence[Prepared]) -> None:
-    """Says how each service would be built."""
-    from builders.workspace import difference, rewritten  # noqa: PLC0415
-
-    for each in wanted:
-        copy = rewritten(each.reading, mode=each.mode, offline=session.offline)
-        shared = [wheel.filename for wheel in each.shared.wheels] if each.shared is not None else []
-        if each.refusal is not None:
-            session.say(f"{each.name}: refused: {each.refusal.message}\n  {each.refusal.hint}")
-        else:
-            online = f" ({each.why_online})" if each.why_online else ""
-            what = (
-                f"shares {describe_wheels(len(shared))} with {_others(each)}" if shared else f"own copy: {each.why_own}"
-            )
-            session.say(f"{each.name}: {each.mode}{online}; {what}; mounts {describe_wheels(len(each.own_wheels))}")
-        diff = difference(each.reading, copy)
-        session.say(diff)
-        session.document["services"].append(
-            {
-                "name": each.name,
-                "mode": each.mode,
-                "why_online": each.why_online or None,
-                "shared_wheels": shared,
-                "why_own": each.why_own or None,
-                "mounted_wheels": [wheel.filename for wheel in each.own_wheels],
-                "refused": each.refusal.message if each.refusal is not None else None,
-                "difference": diff,
-            }
-        )
-
-
-def _others(prepared: Prepared) -> str:
-    names = prepared.shared.services if prepared.shared is not None else ()
-    return ", ".join(name for name in names if name != prepared.name)
-
-
 def _report(session: Session, results: Sequence[ServiceResult], seconds: float) -> None:
+    """Says what became of each service."""
+    session.document["services"] = [_row(result) for result in results]
+    session.document["seconds"] = round(seconds, 3)
+    width = max((len(result.name) for result in results), default=0)
+    for result in results:
+        base = f"  on {result.shared_base}" if result.shared_base else ""
+        session.say(f"{result.name:<{width}}  {result.state:<9}  {result.seconds:7.1f} s  {result.image}{base}")
+
+
+def _compare(session: Session, project: Project, number: int) -> None:
+    """Says what took how long, beside the run before."""
+    run = None
+    if number:
+        with suppress(StoreError):  # a missing comparison is no failure of what was built
+            history = run_log(session, project).history()
+            run = history.run(number)
+    if run is None:
+        session.document["report"] = None
+        return
+    rows = rows_of(history, run)
+    session.document["report"] = document_of(run, rows)
+    say_short(session, rows)
+
+
+def _end(session: Session, results: Sequence[ServiceResult]) -> None:
     """Ends the run.
 
     Raises:
@@ -136,12 +139,6 @@ def _report(session: Session, results: Sequence[ServiceResult], seconds: float) 
     """
     from builders.errors import BuildError  # noqa: PLC0415
 
-    session.document["services"] = [_row(result) for result in results]
-    session.document["seconds"] = round(seconds, 3)
-    width = max((len(result.name) for result in results), default=0)
-    for result in results:
-        base = f"  on {result.shared_base}" if result.shared_base else ""
-        session.say(f"{result.name:<{width}}  {result.state:<9}  {result.seconds:7.1f} s  {result.image}{base}")
     session.checkpoint()
     failed = [result for result in results if result.failure is not None]
     if not failed:

@@ -13,6 +13,7 @@ import click
 from wheelcache.cli.app import global_options
 from wheelcache.cli.lockfiles import Locked, from_services, read_locked, split_arguments, standing_lockfiles
 from wheelcache.cli.options import Flags, compose_options, download_options, target_options, with_flags
+from wheelcache.cli.recording import Draft, fetch_of, recorded
 from wheelcache.cli.session import Session, describe_bytes, describe_wheels, open_transport
 from wheelcache.config import Project
 from wheelcache.errors import ExitCode, IntegrityError, NetworkError, StoreError, StoreFullError, WheelcacheError
@@ -55,7 +56,8 @@ def command(
     if dry_run:
         show_plan(session, locked)
         return
-    sync_locked(session, project, locked)
+    with recorded(session, project) as draft:
+        sync_locked(session, project, locked, draft)
 
 
 def _locked(
@@ -83,8 +85,8 @@ def _locked(
     return locked
 
 
-def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) -> None:
-    """Makes the store hold every wheel of *locked*, and reports it.
+def sync_locked(session: Session, project: Project, locked: Sequence[Locked], draft: Draft) -> None:
+    """Makes the store hold every wheel of *locked*, reports it, and notes it in *draft*.
 
     Raises:
         WheelcacheError: not all could be had; of several reasons the gravest.
@@ -93,6 +95,7 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked]) ->
     _keep(session, project, locked)
     results = fetch_wheels(session, project, [wheel for each in locked for wheel in each.wheels])
     seconds = time.monotonic() - began
+    draft.fetch = fetch_of(results, seconds)
     _report(session, results, locked, seconds)
     session.checkpoint()
     failures = [result.failure for result in results if result.failure is not None]
