@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from optparse import SUPPRESS_HELP, OptionConflictError, OptionParser
 from typing import NoReturn
 
@@ -55,15 +56,20 @@ class Grammar:
         Raises:
             OptionsError: an option is unknown or lacks its value.
         """
-        parser = _Parser(add_help_option=False, usage=SUPPRESS_HELP)
-        if self.stops:
-            parser.disable_interspersed_args()
-        _add(parser, self.valued, "append")
-        _add(parser, self.flags, "store_true")
-        found, operands = parser.parse_args(list(arguments))
+        found, operands = _parser(self).parse_args(list(arguments))
         values = {name: tuple(value) for name, value in vars(found).items() if isinstance(value, list)}
         flags = frozenset(name for name, value in vars(found).items() if value is True)
         return Options(values=values, flags=flags, operands=tuple(operands))
+
+
+@cache  # a grammar is read for every line of every requirements file
+def _parser(grammar: Grammar) -> OptionParser:
+    parser = _Parser(add_help_option=False, usage=SUPPRESS_HELP)
+    if grammar.stops:
+        parser.disable_interspersed_args()
+    _add(parser, grammar.valued, "append")
+    _add(parser, grammar.flags, "store_true")
+    return parser
 
 
 def _add(parser: OptionParser, options: Iterable[str], action: str) -> None:
