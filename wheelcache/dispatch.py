@@ -13,7 +13,7 @@ from wheelcache.errors import NetworkError, StoreFullError, WheelcacheError
 from wheelcache.events import Waiting, WheelFinished, WheelState
 from wheelcache.faults import SourceFault
 from wheelcache.lookup import LookUp
-from wheelcache.outcome import WheelResult
+from wheelcache.outcome import WheelResult, not_tried
 from wheelcache.pace import Halted
 from wheelcache.shared import Shared
 
@@ -284,10 +284,7 @@ class Dispatcher:
         """Returns the result of a wheel that was not brought to its end."""
         wheel, watch = download.wheel, self._shared.watch
         if self._full is not None:
-            error = f"{wheel.filename}: not tried, the disk is full"
-            return WheelResult(
-                wheel=wheel, state="missing", bytes_fetched=download.fetched, error=error, failure=self._full
-            )
+            return not_tried(wheel, self._full, bytes_fetched=download.fetched)
         kept = self._shared.store.partial_bytes(wheel.digest)
         error = f"{wheel.filename}: {watch.reason}; {kept} bytes are kept"
         failure = NetworkError(error, hint=AGAIN) if watch.is_expired else None

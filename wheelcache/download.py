@@ -49,7 +49,7 @@ class Download:
     def __init__(self, wheel: LockedWheel, shared: Shared, *, size: int | None, planned: int = 0) -> None:
         self.wheel = wheel
         self.size = size or 0
-        """In bytes, for ranking; 0 where unknown."""
+        """In bytes, as far as known; 0 where unknown."""
         self.claims: list[Claim] = []
         """The parts that connections are fetching."""
         self.source = ""
@@ -234,6 +234,7 @@ class Download:
         self._resources.enter_context(self._shared.watch.flushing(partial))
         if partial.size is None and self._hint is not None:
             partial.assume(self._hint)
+        self.size = partial.size or 0
         self._partial = partial
         self._provenance.adopt(partial.counts())
         self.tell_present(partial.present)
@@ -276,6 +277,7 @@ class Download:
         partial = self.opened()
         if partial.size is None:
             partial.assume(size)
+            self.size = size
 
     def conclude(self) -> Digest | None:
         """Publishes the wheel if its bytes are right; returns their digest if they are wrong.
@@ -394,6 +396,7 @@ class Download:
         """Throws all bytes away."""
         self._shared.emit(WheelProgress(filename=self.wheel.filename, received=-partial.present))
         partial.restart(size=self.wheel.size)
+        self.size = self.wheel.size or 0
         self._provenance.forget()
 
     def _note(self, sentence: str, *, level: Literal["debug", "warning"] = "warning") -> None:

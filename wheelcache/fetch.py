@@ -15,9 +15,10 @@ from wheelcache.errors import StoreError, StoreFullError
 from wheelcache.events import Sink, TransferFinished, TransferPlanned, TransferStatus, WheelFinished
 from wheelcache.index import wheel_sizes
 from wheelcache.lock import LockedWheel
-from wheelcache.outcome import WheelResult
+from wheelcache.outcome import WheelResult, not_tried
 from wheelcache.pace import FetchSettings, Observed, Throttle, Watch
 from wheelcache.rates import Sample
+from wheelcache.room import no_room
 from wheelcache.store import Store
 
 if TYPE_CHECKING:
@@ -61,10 +62,9 @@ def sync_wheels(
         indexes: roots of Simple APIs to ask where a wheel is now, when its own URL is refused: it may have expired.
 
     Returns:
-        One result per digest, in the order of *wheels*; failures are in them.
+        One result per digest, in the order of *wheels*; failures are in them, among them that the disk is too small.
 
     Raises:
-        StoreFullError: what is missing does not fit on the disk; nothing was fetched.
         StoreError: the store cannot be read.
     """
     unique = _merged(wheels)
@@ -76,14 +76,18 @@ def sync_wheels(
         made = _Once(transport)
         try:
             sync = _Sync(missing, store=store, transport=made, settings=settings, emit=emit, offline=offline)
-            fetched = sync.run(mirrors=mirrors, indexes=indexes, stop=stop)
+            try:
+                fetched = sync.run(mirrors=mirrors, indexes=indexes, stop=stop)
+            except StoreFullError as full:
+                fetched = [not_tried(wheel, full) for wheel in missing]
             results |= {result.wheel.digest: result for result in fetched}
         finally:
             made.close()
             emit(TransferFinished(fetched=sum(result.bytes_fetched for result in results.values())))
     done = [digest for digest, result in results.items() if not result.error]
     if done:
-        store.touch(done)
+        with suppress(StoreFullError):  # when they were used is good to know, and no reason to fail
+            store.touch(done)
     return [results[wheel.digest] for wheel in unique]
 
 
@@ -146,9 +150,11 @@ class _Sync:
         from wheelcache.hosts import Hosts  # noqa: PLC0415 - not needed when all is present
 
         self._clock = time.monotonic
-        self._hosts = Hosts(
-            settings.per_host, records=store.host_records(), now=time.time(), learns_speed=not settings.limit_rate
-        )
+        try:
+            records = store.host_records()
+        except StoreFullError:  # they cannot be kept either: each sync learns them anew
+            records = {}
+        self._hosts = Hosts(settings.per_host, records=records, now=time.time(), learns_speed=not settings.limit_rate)
         self._recent: deque[Sample] = deque()
         self._present: dict[Digest, int] = {}
         self._received = 0
@@ -184,10 +190,31 @@ class _Sync:
                 for wheel in wheels
             ]
             try:
-                return Dispatcher(shared, carrier, downloads, guard=self._guard).run()
+                results = Dispatcher(shared, carrier, downloads, guard=self._guard).run()
             finally:
                 with self._guard, suppress(StoreError):  # good to have, and no reason to fail
                     self._store.keep_host_records(self._hosts.records(now=time.time()))
+        if not any(isinstance(result.failure, StoreFullError) for result in results):
+            return results
+        left = {download.wheel.digest: download.size for download in downloads}
+        full = self._no_room({result.wheel.digest: left[result.wheel.digest] for result in results if result.error})
+        return [
+            replace(result, failure=full) if isinstance(result.failure, StoreFullError) else result
+            for result in results
+        ]
+
+    def _no_room(self, sizes: Mapping[Digest, int]) -> StoreFullError:
+        """Returns the error of a disk that has no room for wheels, whose sizes are given; 0 where unknown."""
+        needed = sum(max(size - self._store.partial_bytes(digest), 0) for digest, size in sizes.items())
+        return no_room(
+            self._store.root,
+            needed=needed,
+            free=self._store.free_bytes(),
+            reserve=self._settings.reserve,
+            purpose=f"{len(sizes)} wheel{'s' if len(sizes) != 1 else ''}",
+            elsewhere="choose another disk with --cache-dir",
+            is_least=not all(sizes.values()),
+        )
 
     def _plan(self, watch: Watch) -> dict[Digest, int]:
         """Returns the sizes as far as they can be known, once the disk is seen to have room."""
@@ -206,13 +233,7 @@ class _Sync:
         needed = sum(max(size - present[digest], 0) for digest, size in sizes.items())
         free = self._store.free_bytes()
         if needed and needed + self._settings.reserve > free:
-            raise StoreFullError(
-                f"{self._store.root}: expected {needed:,} bytes free for {len(self._missing)} wheels "
-                f"(and {self._settings.reserve:,} to spare), found {free:,}",
-                hint="free some space, or choose another disk with --cache-dir",
-                needed=needed,
-                free=free,
-            )
+            raise self._no_room({wheel.digest: sizes.get(wheel.digest, 0) for wheel in self._missing})
         self._emit(TransferPlanned(wheels=len(self._missing), size=sum(sizes.values()), present=sum(present.values())))
         return sizes
 

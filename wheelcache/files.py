@@ -16,11 +16,11 @@ from typing import Final
 
 from wheelcache.errors import StoreError, StoreFullError
 from wheelcache.ordinary import open_new, open_own
+from wheelcache.room import is_full
 
 _FICLONE: Final = 0x40049409
 """Linux's ioctl that makes a file share all blocks of another (ioctl_ficlonerange(2))."""
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def store_errors(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if is_full(error):
             raise StoreFullError(
                 f"{file}: no room left on the disk",
                 hint="free some space and run the same command again: it continues where this one stopped",

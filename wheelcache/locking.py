@@ -29,6 +29,7 @@ from wheelcache.pins import read_closure, read_text
 from wheelcache.redaction import without_userinfo
 from wheelcache.requirements import parse_requirements
 from wheelcache.resolve import Demand, Resolver
+from wheelcache.room import free_bytes, is_full, no_room
 from wheelcache.target import Target, declared_target
 
 if TYPE_CHECKING:
@@ -324,6 +325,14 @@ def _write_whole(path: Path, text: str) -> None:
                 Path(temporary).unlink()
             raise
     except OSError as error:
+        if is_full(error):
+            raise no_room(
+                path.parent,
+                needed=len(text.encode()),
+                free=free_bytes(path.parent),
+                purpose=path.name,
+                elsewhere="move the project to another disk",
+            ) from error
         raise LockError(
             f"{path}: cannot be written: {error.strerror}", hint="check the folder's permissions"
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wheelcache.errors import WheelcacheError
+from wheelcache.errors import StoreFullError, WheelcacheError
 from wheelcache.events import WheelState
 from wheelcache.lock import LockedWheel
 
@@ -28,3 +28,9 @@ class WheelResult:
     source: str = ""
     error: str = ""
     failure: WheelcacheError | None = None
+
+
+def not_tried(wheel: LockedWheel, full: StoreFullError, *, bytes_fetched: int = 0) -> WheelResult:
+    """Returns what became of a wheel that the disk has no room for."""
+    error = f"{wheel.filename}: not tried, the disk is full"
+    return WheelResult(wheel=wheel, state="missing", bytes_fetched=bytes_fetched, error=error, failure=full)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from wheelcache.digest import hex_of
-from wheelcache.errors import StoreError, UsageError
+from wheelcache.errors import StoreError, StoreFullError, UsageError
 from wheelcache.files import copy_sharing_blocks, store_errors
 from wheelcache.lock import LockedWheel
+from wheelcache.room import free_bytes, is_full, no_room
 from wheelcache.store import Store
 
 _NAMED: Final = 3
 """As many of the missing wheels as an error names."""
+
+_SPARE: Final = 1_000_000
+"""Bytes that all that is beside the wheels may take."""
 
 MARKER: Final = ".wheelcache.json"
 """Lists what we put into a wheelhouse: all else in it is somebody's."""
@@ -53,6 +58,7 @@ def write_wheelhouse(folder: Path, locks: Mapping[str, Sequence[LockedWheel]], s
     Raises:
         UsageError: the folder holds files that we did not put there, or two lockfiles need different files of one name.
         StoreError: a wheel is not in the store, or the disk failed.
+        StoreFullError: the folder's disk has not enough room; what fitted stays.
     """
     wheels = _by_filename(locks)
     missing = [name for name, wheel in sorted(wheels.items()) if not store.has(wheel)]
@@ -63,13 +69,8 @@ def write_wheelhouse(folder: Path, locks: Mapping[str, Sequence[LockedWheel]], s
             hint="run wheelcache sync with the same arguments first",
         )
     texts = {f"requirements.{name}.txt": _requirements(locked) for name, locked in locks.items()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError(f"{folder}: expected a folder, found a file", hint="name another folder") from error
-    except OSError as error:
-        raise UsageError(f"{folder}: {error.strerror}", hint="name another folder") from error
-    with store_errors(folder):
+    with _room_for(wheels, folder, store), store_errors(folder):
+        _make(folder)
         ours = _ours(folder)
         stale = sorted(ours.keys() - wheels.keys() - texts.keys())
         _mark(folder, {**dict.fromkeys((*wheels, *texts)), **ours})  # a run that is killed leaves nothing unknown
@@ -86,6 +87,35 @@ def write_wheelhouse(folder: Path, locks: Mapping[str, Sequence[LockedWheel]], s
         written=sum(placed[name] != ours.get(name) for name in wheels),
         removed=len(stale),
     )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{folder}: expected a folder, found a file", hint="name another folder") from error
+    except OSError as error:
+        if is_full(error):
+            raise
+        raise UsageError(f"{folder}: {error.strerror}", hint="name another folder") from error
+
+
+@contextmanager
+def _room_for(wheels: Mapping[str, LockedWheel], folder: Path, store: Store) -> Iterator[None]:
+    """Says of a disk that is full how many bytes it lacks."""
+    try:
+        yield
+    except StoreFullError as full:
+        sizes = {name: store.size(wheel.digest) or 0 for name, wheel in wheels.items()}
+        left = [size for name, size in sizes.items() if not (folder / name).is_file()]
+        raise no_room(
+            folder,
+            needed=sum(left),
+            free=free_bytes(folder),
+            purpose=f"{len(left)} wheel{'s' if len(left) != 1 else ''}",
+            elsewhere="name a folder on another disk",
+            reserve=_SPARE,
+        ) from full
 
 
 def _by_filename(locks: Mapping[str, Sequence[LockedWheel]]) -> dict[str, LockedWheel]:
@@ -155,9 +185,13 @@ def _place(wheel: LockedWheel, folder: Path, before: object, store: Store) -> li
     if file.is_file() and not file.is_symlink() and _state(wheel, file) == before:
         return _state(wheel, file)
     temporary = folder / _temporary(wheel.filename)
-    copy_sharing_blocks(store.blob(wheel.digest), temporary)
-    temporary.chmod(0o644)
-    temporary.replace(file)
+    try:
+        copy_sharing_blocks(store.blob(wheel.digest), temporary)
+        temporary.chmod(0o644)
+        temporary.replace(file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # half a copy only takes room
+        raise
     return _state(wheel, file)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,26 @@ WHEELS = (ALPHA, ALPHA_2, BETA, GAMMA, GAMMA_2, BIG, NATIVE)
 def run(tmp_path: Path) -> Program:
     """Runs the program."""
     return Program(tmp_path)
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts a file system of a kind on a folder, and takes it away again."""
+    mounted: list[Path] = []
+
+    def do(*arguments: str, name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        done = subprocess.run(["mount", *arguments, folder], capture_output=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"NOT TESTED, this machine mounts nothing: {done.stderr.decode().strip()}")
+        if folder not in mounted:
+            mounted.append(folder)
+        return folder
+
+    yield do
+    for folder in mounted:
+        subprocess.run(["umount", folder], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -3,35 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from support.program import BIG, GAMMA, needs_root
 from support.server import Respond, Serve
 
 BIG_PATH = f"/simple-files/{BIG.filename}"
-
-
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mounts a file system of a kind on a folder, and takes it away again."""
-    mounted: list[Path] = []
-
-    def do(*arguments: str, name: str) -> Path:
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        done = subprocess.run(["mount", *arguments, folder], capture_output=True, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"NOT TESTED, this machine mounts nothing: {done.stderr.decode().strip()}")
-        if folder not in mounted:
-            mounted.append(folder)
-        return folder
-
-    yield do
-    for folder in mounted:
-        subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -82,27 +59,6 @@ def test_an_interrupted_lock_leaves_the_old_lockfile(project, server, number, co
     assert "error: interrupted\n" in ran.err
     assert lockfile.read_bytes() == before
     assert sorted(file.name for file in project.cwd.iterdir() if file.name.startswith(".")) == []
-
-
-@needs_root
-def test_a_full_disk_is_seen_before_anything_is_fetched(big, server, mount):
-    small = mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", name="small")
-    sent = server.sent(BIG_PATH)
-    ran = big("sync", "--cache-dir", small)
-    assert ran.code == 6, ran
-    assert "error: [HOME]/small: expected " in ran.err
-    assert "hint: free some space, or choose another disk with --cache-dir\n" in ran.err
-    assert server.sent(BIG_PATH) == sent
-
-
-@needs_root
-def test_a_disk_too_full_for_the_catalog(big, mount):
-    small = mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", name="small")
-    (small / "ballast").write_bytes(b"x" * 61_440)
-    assert big("status", "--cache-dir", small).code in {0, 6}
-    ran = big("sync", "--cache-dir", small)
-    assert ran.code == 6, ran
-    assert "hint: " in ran.err
 
 
 @needs_root

@@ -93,7 +93,11 @@ def sync_locked(session: Session, project: Project, locked: Sequence[Locked], dr
     """
     began = time.monotonic()
     _keep(session, project, locked)
-    results = fetch_wheels(session, project, [wheel for each in locked for wheel in each.wheels])
+    wheels = [wheel for each in locked for wheel in each.wheels]
+    try:
+        results = fetch_wheels(session, project, wheels)
+    except StoreFullError as full:  # there is no room for the store itself
+        results = _without_store(session, _distinct(locked), full)
     seconds = time.monotonic() - began
     draft.fetch = fetch_of(results, seconds)
     _report(session, results, locked, seconds)
@@ -133,6 +137,23 @@ def fetch_wheels(session: Session, project: Project, wheels: Sequence[LockedWhee
     )
 
 
+def _without_store(session: Session, wheels: Sequence[LockedWheel], cause: StoreFullError) -> list[WheelResult]:
+    """Returns what became of wheels whose store has no room for its own folders: nothing, and what all would need."""
+    from wheelcache.outcome import not_tried  # noqa: PLC0415
+    from wheelcache.room import free_bytes, no_room  # noqa: PLC0415
+
+    full = no_room(
+        session.cache_root,
+        needed=sum(wheel.size or 0 for wheel in wheels),
+        free=free_bytes(session.cache_root),
+        purpose=describe_wheels(len(wheels)),
+        elsewhere="choose another disk with --cache-dir",
+        is_least=any(wheel.size is None for wheel in wheels),
+    )
+    full.__cause__ = cause
+    return [not_tried(wheel, full) for wheel in wheels]
+
+
 def _keep(session: Session, project: Project, locked: Sequence[Locked]) -> None:
     """Keeps what *locked* needs from being pruned: until this command ends, and as long as the lockfiles stand."""
     try:
@@ -163,10 +184,10 @@ def _own_indexes(project: Project) -> list[str]:
 
 
 def gravest(failures: Sequence[WheelcacheError]) -> WheelcacheError:
-    """Returns the failure whose exit code a command ends with: of integrity, store, network, lock the first."""
+    """Returns the failure that a command ends with: of integrity, store, network, lock the first."""
     order = [ExitCode.INTEGRITY, ExitCode.STORE, ExitCode.NETWORK, ExitCode.LOCK]
     worst = min(failures, key=lambda failure: order.index(failure.exit_code) if failure.exit_code in order else 9)
-    if len(failures) == 1:
+    if len(failures) == 1 or isinstance(worst, StoreFullError):  # which tells of all wheels at once
         return worst
     kinds: dict[ExitCode, type[WheelcacheError]] = {
         ExitCode.INTEGRITY: IntegrityError,
