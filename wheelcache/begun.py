@@ -44,10 +44,12 @@ def held(store: Store, digest: Digest) -> Iterator[bool]:
         yield False
         return
     with lock:
+        ours = _inode(lock_file)
         try:
             yield True
         finally:
-            if _inode(lock_file) != before:
+            # Another one is held by whoever made it since ours was taken away.
+            if ours != before and _inode(lock_file) == ours:
                 lock_file.unlink(missing_ok=True)
 
 
