@@ -10,9 +10,10 @@ from itertools import pairwise
 from posixpath import basename, dirname, join, normpath, relpath
 from typing import Final
 
-from builders.dockerfile import Stages, Step, from_words, mount_options
-from builders.expansion import expand
-from builders.shell import Command, Script
+from builders.dockerfile import Stages, Step, from_words
+from builders.expansion import expand_leniently
+from builders.mounts import mount_options
+from builders.shellcommand import Command, Script
 
 _FILE_SUFFIXES: Final = (
     ".txt",
@@ -169,7 +170,7 @@ class ContextFiles:
 
     def _mounted(self, path: str, step: Step, stage: int) -> Found | None:
         for mount in step.instruction.values("mount"):
-            options = mount_options(expand(mount, step.setting.lookup).text)
+            options = mount_options(expand_leniently(mount, step.setting.lookup))
             target = step.setting.path(options.get("target", "/"))
             if path != target and not path.startswith(target.rstrip("/") + "/"):
                 continue
@@ -196,7 +197,7 @@ def copies_of(step: Step) -> Iterator[_Copied]:
     """Yields the sources of a COPY or ADD; what is fetched from a URL is left out."""
     instruction, setting = step.instruction, step.setting
     words = instruction.exec_form or tuple(instruction.body.split())
-    expanded = [expand(word, setting.lookup).text for word in words]
+    expanded = [expand_leniently(word, setting.lookup) for word in words]
     sources, target = expanded[:-1], expanded[-1]
     into_folder = target.endswith(("/", "/.")) or target == "." or len(sources) > 1
     destination = setting.path(target)
@@ -217,10 +218,10 @@ def _inline_files(step: Step) -> Iterator[tuple[str, str]]:
     instruction, setting = step.instruction, step.setting
     if not instruction.heredocs:
         return
-    target = expand(instruction.body.split()[-1], setting.lookup).text
+    target = expand_leniently(instruction.body.split()[-1], setting.lookup)
     for heredoc in instruction.heredocs:
         path = join(target, heredoc.name) if target.endswith("/") or target == "." else target
-        content = expand(heredoc.content, setting.lookup).text if heredoc.expands else heredoc.content
+        content = expand_leniently(heredoc.content, setting.lookup) if heredoc.expands else heredoc.content
         yield content, setting.path(path)
 
 

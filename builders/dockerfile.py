@@ -1,14 +1,13 @@
-"""A Dockerfile as stages: what each builds on, and what is set when each of its instructions runs."""
+"""A Dockerfile: its text, its instructions, and its stages once they are resolved."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from posixpath import join, normpath
-from typing import Final, NoReturn
+from typing import Final
 
-from builders.expansion import Expanded, Lookup, expand
+from builders.expansion import expand_leniently
 from builders.instructions import (
     Directive,
     DockerfileSyntaxError,
@@ -16,6 +15,7 @@ from builders.instructions import (
     read_directives,
     read_instructions,
 )
+from builders.mounts import mount_options
 
 _SHELL: Final = ("/bin/sh", "-c")
 
@@ -71,10 +71,17 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """An instruction of a stage and what is in force when it runs."""
+    """An instruction of a stage and what is in force when it runs.
+
+    Attributes:
+        instruction: with its index in the file; that of the ONBUILD for one that a stage below keeps.
+        setting: before it runs.
+        is_trigger: True for an ONBUILD instruction of the stage that this one builds on.
+    """
 
     instruction: Instruction
     setting: Setting
+    is_trigger: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +96,7 @@ class Stage:
         start: its FROM.
         steps: what follows.
         end: what is in force after its last instruction.
+        problem: line and message of what BuildKit refuses once it builds this stage; None where it builds it.
     """
 
     index: int
@@ -98,6 +106,7 @@ class Stage:
     start: Instruction
     steps: tuple[Step, ...]
     end: Setting
+    problem: tuple[int, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,174 +178,21 @@ def parse_dockerfile(text: str, *, file: str = "Dockerfile") -> Dockerfile:
     return Dockerfile(file=file, text=text, directives=directives, instructions=instructions)
 
 
-def resolve_stages(
-    dockerfile: Dockerfile,
-    *,
-    build_args: Mapping[str, str] | None = None,
-    base_envs: Mapping[str, Mapping[str, str]] | None = None,
-    target: str = "",
-    platform: str = "linux/amd64",
-) -> Stages:
-    """Returns the stages of *dockerfile*, variables expanded as BuildKit does.
+def decode_dockerfile(data: bytes) -> str:
+    """Returns a Dockerfile's text; BuildKit takes any bytes, so those that are not UTF-8 are kept as surrogates."""
+    return data.decode(errors="surrogateescape")
 
-    Args:
-        dockerfile: as parsed.
-        build_args: `--build-arg` values.
-        base_envs: an image reference's own environment, where it was asked for.
-        target: `--target`, a stage's name or number; empty for the last stage.
-        platform: `--platform`, for the automatic arguments such as TARGETARCH.
 
-    Raises:
-        DockerfileSyntaxError: a FROM cannot be read, or *target* names no stage.
-    """
-    reader = _Reader(dockerfile, {**_platform_args(platform), **(build_args or {})}, base_envs or {})
-    stages = tuple(reader.stages())
-    result = Stages(stages=stages, final=len(stages) - 1)
-    if not target:
-        return result
-    final = result.find(target)
-    if final is None:
-        known = ", ".join(stage.name or str(stage.index) for stage in stages)
-        raise DockerfileSyntaxError(dockerfile.file, 1, f"target: expected one of {known}, found {target!r}")
-    return replace(result, final=final)
+def encode_dockerfile(text: str) -> bytes:
+    """Returns the bytes that `decode_dockerfile` made *text* from."""
+    return text.encode(errors="surrogateescape")
 
 
 def from_words(step: Step) -> Iterator[str]:
     """Yields what an instruction takes files from: `--from=` of COPY and ADD, `from=` of its mounts."""
     for value in step.instruction.values("from"):
-        yield expand(value, step.setting.lookup).text
+        yield expand_leniently(value, step.setting.lookup)
     for mount in step.instruction.values("mount"):
         word = mount_options(mount).get("from", "")
         if word:
-            yield expand(word, step.setting.lookup).text
-
-
-def mount_options(mount: str) -> dict[str, str]:
-    """Returns the options of a `--mount=` value under their long names."""
-    long = {"src": "source", "dst": "target", "destination": "target"}
-    pairs = (item.partition("=") for item in mount.split(","))
-    options = {long.get(name.strip().lower(), name.strip().lower()): value for name, _, value in pairs}
-    options.setdefault("type", "bind")
-    return options
-
-
-def split_words(text: str, escape: str = "\\") -> list[str]:
-    """Splits ENV's or ARG's arguments at blanks outside quotes; quotes stay."""
-    return re.findall(rf"(?:{re.escape(escape)}.|\"(?:{re.escape(escape)}.|[^\"])*\"|'[^']*'|[^\s])+", text)
-
-
-class _Reader:
-    """Walks a Dockerfile once, keeping what is in force."""
-
-    def __init__(
-        self, dockerfile: Dockerfile, given: Mapping[str, str], base_envs: Mapping[str, Mapping[str, str]]
-    ) -> None:
-        self.dockerfile = dockerfile
-        self.given = given
-        self.base_envs = base_envs
-        self.globals: dict[str, str] = {}
-        self.done: list[Stage] = []
-
-    def stages(self) -> Iterator[Stage]:
-        instructions = self.dockerfile.instructions
-        starts = [each.index for each in instructions if each.keyword == "FROM"]
-        for instruction in instructions[: starts[0]]:
-            self.globals.update(self._arguments(instruction, self._global))
-        for start, end in zip(starts, [*starts[1:], len(instructions)], strict=True):
-            stage = self._stage(instructions[start], instructions[start + 1 : end])
-            self.done.append(stage)
-            yield stage
-
-    def _global(self, name: str) -> str | None:
-        if name in self.globals:
-            return self.globals[name]
-        return self.given.get(name) if re.match(r"(TARGET|BUILD)(PLATFORM|OS|ARCH|VARIANT)$", name) else None
-
-    def _stage(self, start: Instruction, body: tuple[Instruction, ...]) -> Stage:
-        words = [self._expand(word, self._global).text for word in start.body.split()]
-        if len(words) not in {1, 3} or (len(words) == 3 and words[1].lower() != "as"):  # noqa: PLR2004
-            self._refuse(start, f"FROM: expected IMAGE or IMAGE AS NAME, found {start.body!r}")
-        if not words[0]:
-            self._refuse(start, f"FROM {start.body}: expected an image, found none after expansion")
-        name = words[2].lower() if len(words) > 1 else ""
-        parents = [stage for stage in self.done if stage.name and stage.name == words[0].lower()]
-        parent = parents[-1] if parents else None
-        own = self.base_envs.get(words[0])
-        setting = parent.end if parent else Setting(env=dict(own or {}), knows_base=own is not None)
-        if words[0] == "scratch":
-            setting = Setting(knows_base=True)
-        steps = []
-        for instruction in body:
-            steps.append(Step(instruction=instruction, setting=setting))
-            setting = self._after(instruction, setting)
-        return Stage(
-            index=len(self.done),
-            name=name,
-            base=words[0],
-            parent=parent.index if parent else None,
-            start=start,
-            steps=tuple(steps),
-            end=setting,
-        )
-
-    def _after(self, instruction: Instruction, setting: Setting) -> Setting:
-        match instruction.keyword:
-            case "ENV":
-                return replace(setting, env={**setting.env, **self._environment(instruction, setting)})
-            case "ARG":
-                given = self._arguments(instruction, setting.lookup, inherits=True)
-                return replace(setting, args={**setting.args, **given})
-            case "WORKDIR":
-                return replace(setting, workdir=setting.path(self._expand(instruction.body, setting.lookup).text))
-            case "USER":
-                return replace(setting, user=self._expand(instruction.body, setting.lookup).text)
-            case "SHELL":
-                return replace(setting, shell=instruction.exec_form or self._refuse(instruction, _SHELL_HELP))
-            case _:
-                return setting
-
-    def _environment(self, instruction: Instruction, setting: Setting) -> dict[str, str]:
-        words = split_words(instruction.body, self.dockerfile.escape)
-        if "=" not in words[0]:
-            name, _, rest = instruction.body.partition(" ")
-            return {name: self._expand(rest.strip(), setting.lookup).text}
-        pairs = {}
-        for word in words:
-            name, equals, value = word.partition("=")
-            if not equals or not name:
-                self._refuse(instruction, f"ENV: expected NAME=VALUE, found {word!r}")
-            pairs[name] = self._expand(value, setting.lookup).text
-        return pairs
-
-    def _arguments(self, instruction: Instruction, lookup: Lookup, *, inherits: bool = False) -> dict[str, str]:
-        known: dict[str, str] = {}
-        for word in split_words(instruction.body, self.dockerfile.escape):
-            name, equals, value = word.partition("=")
-            name = self._expand(name, _nothing).text
-            if name in self.given:
-                known[name] = self.given[name]
-            elif equals:
-                known[name] = self._expand(value, lambda each: known.get(each) or lookup(each)).text
-            elif inherits and name in self.globals:
-                known[name] = self.globals[name]
-        return known
-
-    def _expand(self, text: str, lookup: Lookup) -> Expanded:
-        return expand(text, lookup, escape=self.dockerfile.escape)
-
-    def _refuse(self, instruction: Instruction, message: str) -> NoReturn:
-        raise DockerfileSyntaxError(self.dockerfile.file, instruction.line, message)
-
-
-_SHELL_HELP: Final = 'SHELL: expected a JSON list such as ["/bin/bash", "-c"]'
-
-
-def _nothing(_name: str) -> str | None:
-    return None
-
-
-def _platform_args(platform: str) -> dict[str, str]:
-    system, _, rest = platform.partition("/")
-    arch, _, variant = rest.partition("/")
-    values = {"PLATFORM": platform, "OS": system, "ARCH": arch, "VARIANT": variant}
-    return {f"{side}{name}": value for side in ("TARGET", "BUILD") for name, value in values.items()}
+            yield expand_leniently(word, step.setting.lookup)

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from builders.contextfiles import copies_of
 from builders.dockerfile import Stages, Step, from_words
 from builders.pipcommand import PipCommand, module_run, recognise_call, subcommand_of
-from builders.shell import Command
+from builders.shellcommand import Command
 from wheelcache.options import Grammar, OptionsError
 
 Destination = Literal["system", "user", "prefix", "target", "venv", "venv-system-site-packages", "wheel"]

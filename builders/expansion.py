@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Final
 
 Lookup = Callable[[str], str | None]
 """Tells a variable's value; None where it is not set, or not known to be."""
 
-_BRACED: Final = re.compile(r"([A-Za-z_]\w*|[0-9@*#?$!-])(:?[-+?=]|##?|%%?|//?)?(.*)", re.DOTALL)
-_NAME: Final = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!-]")
+_SPECIAL: Final = frozenset("@*#?-$!0")
+_ESCAPED_IN_QUOTES: Final = frozenset('"$')
+
+
+class ExpansionError(ValueError):
+    """A word that BuildKit refuses."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,106 +38,224 @@ def expand(text: str, lookup: Lookup, *, escape: str = "\\") -> Expanded:
         text: one word of a Dockerfile.
         lookup: tells a variable's value.
         escape: the Dockerfile's escape character.
+
+    Raises:
+        ExpansionError: a quote or brace does not end, or a `${…}` has an operator that BuildKit lacks.
     """
-    unknown: list[str] = []
-    out: list[str] = []
-    quote = ""
-    at = 0
-    while at < len(text):
-        char = text[at]
-        if quote == "'" or (char == "'" and not quote):
-            quote = "" if char == quote else "'"
-            end = text.find("'", at + 1) if quote else at
-            end = len(text) if end < 0 else end
-            out.append(text[at + 1 : end] if quote else "")
-            quote = ""
-            at = end + 1
-        elif char == escape and at + 1 < len(text):
-            keeps = quote and text[at + 1] not in {'"', "$", escape}
-            out.append(text[at : at + 2] if keeps else text[at + 1])
-            at += 2
-        elif char == '"':
-            quote = "" if quote else '"'
-            at += 1
-        elif char == "$":
-            value, at = _parameter(text, at, lookup, unknown)
-            out.append(value)
-        else:
-            out.append(char)
-            at += 1
-    return Expanded(text="".join(out), unknown=tuple(unknown))
+    lexer = _Lexer(text, lookup, escape, raw=False)
+    try:
+        return Expanded(text=lexer.read()[0], unknown=tuple(lexer.unknown))
+    except ExpansionError as error:
+        raise ExpansionError(f"{text!r}: {error}") from error
 
 
-def braced_end(text: str, start: int) -> int:
-    """Returns the index of the `}` that closes the `{` at *start*, or -1."""
-    depth = 0
-    for at in range(start, len(text)):
-        if text[at] == "{" and (at == start or text[at - 1] == "$"):
-            depth += 1
-        elif text[at] == "}":
-            depth -= 1
-            if depth == 0:
-                return at
-    return -1
+def expand_leniently(text: str, lookup: Lookup, *, escape: str = "\\") -> str:
+    """Returns what `expand` makes of *text*, or *text* itself where it raises."""
+    try:
+        return expand(text, lookup, escape=escape).text
+    except ExpansionError:
+        return text
 
 
-def variable_end(text: str, start: int) -> int:
-    """Returns where the plain `$name` that starts at *start* ends; *start* itself when no name follows the `$`."""
-    match = _NAME.match(text, start + 1)
-    return match.end() if match else start
+def raw_words(text: str) -> tuple[str, ...]:
+    """Returns the words of an instruction, quotes and escapes kept, in which BuildKit looks for heredocs.
+
+    A `<<` takes the blanks after it into its word. Nothing is found in a text that cannot be expanded.
+    """
+    try:
+        return tuple(_Lexer(text, lambda _: None, "\\", raw=True).read()[1])
+    except ExpansionError:
+        return ()
 
 
-def substitute(inner: str, lookup: Lookup, nested: Callable[[str], str | None]) -> str | None:
-    """Returns what `${inner}` stands for; None where that is not known.
+class _Lexer:
+    """Reads one text from left to right.
 
     Args:
-        inner: what stands between the braces, such as `V`, `V:-default` or `V%.txt`.
+        text: what is read.
         lookup: tells a variable's value.
-        nested: expands a default's or a pattern's own text.
+        escape: the escape character.
+        raw: True to keep quotes, escapes and unset variables.
     """
-    match = _BRACED.fullmatch(inner)
-    if not match or (match[3] and not match[2]):
-        return None
-    value, operator, operand = lookup(match[1]), match[2] or "", match[3]
-    if operator[-1:] in {"-", "=", "?", "+"} and operator:
-        present = bool(value) if operator[0] == ":" else value is not None
+
+    def __init__(self, text: str, lookup: Lookup, escape: str, *, raw: bool) -> None:
+        self.text = text
+        self.at = 0
+        self.lookup = lookup
+        self.escape = escape
+        self.raw = raw
+        self.unknown: list[str] = []
+
+    @property
+    def char(self) -> str:
+        """The next character; empty at the end."""
+        return self.text[self.at : self.at + 1]
+
+    def take(self) -> str:
+        found = self.char
+        self.at += len(found)
+        return found
+
+    def read(self, stop: str = "", *, keeps_escapes: bool = False) -> tuple[str, list[str]]:
+        """Returns everything up to *stop*, as one text and as words."""
+        out: list[str] = []
+        words: list[str] = []
+        word: list[str] = []
+        keeps_escapes = keeps_escapes or self.raw
+        while self.char:
+            if stop and self.char == stop:
+                self.at += 1
+                return "".join(out), [*words, *(["".join(word)] if word else [])]
+            piece, splits = self._piece(keeps_escapes=keeps_escapes)
+            out.append(piece)
+            for char in piece if splits else (piece,):
+                if not splits or not char.isspace():
+                    word.append(char)
+                elif any(word):
+                    words.append("".join(word))
+                    word.clear()
+        if stop:
+            raise ExpansionError("missing '}'" if stop == "}" else f"missing {stop!r} in ${{}}")
+        return "".join(out), [*words, *(["".join(word)] if any(word) else [])]
+
+    def _piece(self, *, keeps_escapes: bool) -> tuple[str, bool]:
+        """Returns what the next character stands for, and whether blanks in that part words."""
+        match self.char:
+            case "'":
+                return self._single_quoted(), False
+            case '"':
+                return self._double_quoted(keeps_escapes=keeps_escapes), False
+            case "$":
+                return self._dollar(), True
+            case "<" if self.raw:
+                found = re.match(r"<<[ \t\r]*|<", self.text[self.at :])
+                piece = found[0] if found else "<"
+                self.at += len(piece)
+                return piece, False
+            case self.escape:
+                self.at += 1
+                escaped = self.take()
+                return (self.escape if keeps_escapes else "") + escaped, False
+            case _:
+                return self.take(), True
+
+    def _single_quoted(self) -> str:
+        end = self.text.find("'", self.at + 1)
+        if end < 0:
+            raise ExpansionError("expected a second ', found the end")
+        found = self.text[self.at : end + 1]
+        self.at = end + 1
+        return found if self.raw else found[1:-1]
+
+    def _double_quoted(self, *, keeps_escapes: bool) -> str:
+        self.at += 1
+        out = ['"'] if self.raw else []
+        while self.char != '"':
+            if not self.char:
+                raise ExpansionError('expected a second ", found the end')
+            if self.char == "$":
+                out.append(self._dollar())
+                continue
+            char = self.take()
+            if char == self.escape and self.char:
+                is_escaped = self.char in _ESCAPED_IN_QUOTES or self.char == self.escape
+                out.append(char if keeps_escapes or not is_escaped else "")
+                char = self.take() if is_escaped else ""
+            out.append(char)
+        self.at += 1
+        return "".join([*out, '"' if self.raw else ""])
+
+    def _dollar(self) -> str:
+        start = self.at
+        self.at += 1
+        if self.char != "{":
+            name = self._name()
+            return self._value(name, self.text[start : self.at]) if name else "$"
+        self.at += 1
+        if not self.char:
+            raise ExpansionError("missing '}'")
+        if self.char in "{}:":
+            raise ExpansionError("bad substitution")
+        name = self._name()
+        operator = self.take()
+        if operator == "}":
+            return self._value(name, self.text[start : self.at])
+        if operator == ":":
+            operator += self.take()
+        if operator == "/":
+            return self._replaced(name, start)
+        if operator not in {"+", "-", "?", ":+", ":-", ":?", "#", "%"}:
+            raise ExpansionError(f"unsupported operator {operator!r}")
+        word = self.read("}", keeps_escapes=operator in {"#", "%"})[0]
+        if operator in {"#", "%"}:
+            value = self.lookup(name)
+            if value is None:
+                return self._value(name, self.text[start : self.at])
+            return _trimmed(value, operator, word)
+        return self._defaulted(name, operator, word, self.text[start : self.at])
+
+    def _defaulted(self, name: str, operator: str, word: str, written: str) -> str:
+        value = self.lookup(name)
+        if value is None and self.raw:
+            return written
+        is_set = bool(value) if operator[0] == ":" else value is not None
         if operator[-1] == "+":
-            return nested(operand) if present else ""
+            return word if is_set else ""
+        if is_set:
+            return value or ""
         if operator[-1] == "?":
-            return value if present else None
-        return value if present else nested(operand)
-    if value is None or not operator:
+            raise ExpansionError(f"{name}: {word or 'must be set'}")
+        return word
+
+    def _replaced(self, name: str, start: int) -> str:
+        every = self.char == "/"
+        self.at += every
+        pattern = self.read("/", keeps_escapes=True)[0]
+        replacement = self.read("}", keeps_escapes=True)[0]
+        value = self.lookup(name)
+        if value is None:
+            return self._value(name, self.text[start : self.at])
+        return re.sub(_regex(pattern, greedy=True), lambda _: replacement, value, count=0 if every else 1)
+
+    def _name(self) -> str:
+        found = re.compile(r"\d+|\w+").match(self.text, self.at)
+        if found:
+            self.at = found.end()
+            return found[0]
+        return self.take() if self.char and self.char in _SPECIAL else ""
+
+    def _value(self, name: str, written: str) -> str:
+        value = self.lookup(name)
+        if value is None:
+            self.unknown.append(name)
+            return written if self.raw else ""
         return value
-    pattern = nested(operand)
-    return None if pattern is None else _trimmed(value, operator, pattern)
 
 
 def _trimmed(value: str, operator: str, pattern: str) -> str:
-    if operator[0] == "/":
-        old, _, new = pattern.partition("/")
-        return value.replace(old, new, -1 if operator == "//" else 1)
-    lengths = range(len(value) + 1) if len(operator) == 1 else range(len(value), -1, -1)
-    for length in lengths:
-        if operator[0] == "#" and fnmatchcase(value[:length], pattern):
-            return value[length:]
-        if operator[0] == "%" and fnmatchcase(value[len(value) - length :], pattern):
-            return value[: len(value) - length]
-    return value
+    greedy = pattern[:1] == operator
+    pattern = pattern[1:] if greedy else pattern
+    if operator == "#":
+        return re.sub(rf"\A(?:{_regex(pattern, greedy=greedy)})", "", value, count=1)
+    starts = range(len(value) + 1) if greedy else range(len(value), -1, -1)
+    regex = re.compile(_regex(pattern, greedy=True))
+    return next((value[:start] for start in starts if regex.fullmatch(value, start)), value)
 
 
-def _parameter(text: str, at: int, lookup: Lookup, unknown: list[str]) -> tuple[str, int]:
-    if text.startswith("{", at + 1):
-        end = braced_end(text, at + 1)
-        if end < 0:
-            return text[at:], len(text)
-        value = substitute(text[at + 2 : end], lookup, lambda inner: expand(inner, lookup).text)
-        name, after = text[at + 2 : end], end + 1
-    else:
-        after = variable_end(text, at)
-        if after == at:
-            return "$", at + 1
-        name = text[at + 1 : after]
-        value = lookup(name)
-    if value is None:
-        unknown.append(name)
-    return value or "", after
+def _regex(pattern: str, *, greedy: bool) -> str:
+    """Returns a shell pattern (XCU 2.14.1) as a regular expression; BuildKit has no bracket expressions."""
+    out = []
+    characters = iter(pattern)
+    for char in characters:
+        if char == "*":
+            out.append(".*" if greedy else ".*?")
+        elif char == "?":
+            out.append(".")
+        elif char == "\\":
+            escaped = next(characters, "")
+            if escaped not in set("*?\\}/"):
+                raise ExpansionError(f"invalid escape \\{escaped}")
+            out.append(re.escape(escaped))
+        else:
+            out.append(re.escape(char))
+    return "".join(out)

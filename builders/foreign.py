@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from builders.pipcommand import module_run, recognise_call, subcommand_of
-from builders.shell import Command
+from builders.shellcommand import Command
 
 _INSTALLERS: Final[Mapping[str, frozenset[str]]] = {
     "bun": frozenset({"add", "install"}),

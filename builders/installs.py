@@ -9,7 +9,7 @@ from posixpath import join, normpath
 from typing import Literal
 
 from builders.contextfiles import ContextFiles, ContextPath, Has
-from builders.dockerfile import Dockerfile, Stages, Step, resolve_stages
+from builders.dockerfile import Dockerfile, Stages, Step
 from builders.environments import Destination, Environments
 from builders.foreign import ForeignInstall, foreign_install
 from builders.located import LocalProject, Locator
@@ -17,7 +17,8 @@ from builders.pipcommand import PipCommand, read_pip_command, recognise_call, un
 from builders.runs import needs_network, read_run
 from builders.seals import conditions_against_sealing
 from builders.settings import settings_made_by
-from builders.shell import Command, Script
+from builders.shellcommand import Command, Script
+from builders.stages import resolve_stages
 from builders.wishes import read_wishes
 
 

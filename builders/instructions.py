@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from builders.dockerwords import HeredocMark, NotStringsError, heredoc_marks, json_strings, take_flags
+from builders.instructionrules import Arguments, refusal
 from wheelcache.errors import ProjectFileError
 
 _KEYWORDS: Final = frozenset(
@@ -33,8 +34,8 @@ _KEYWORDS: Final = frozenset(
     ]
 )
 _DIRECTIVE: Final = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
-_HEREDOC: Final = re.compile(r"\d*<<(-?)([^<]+)")
 _BOM: Final = "\ufeff"
+_WITH_HEREDOCS: Final = frozenset({"ADD", "COPY", "RUN"})
 
 
 class DockerfileSyntaxError(ProjectFileError):
@@ -96,6 +97,7 @@ class Instruction:
         flags: in order.
         body: what follows the flags, as one logical line: continuations joined, comments in between left out.
         heredocs: its inline files.
+        trigger: the instruction that an ONBUILD keeps for stages that build on this one; None for all others.
     """
 
     index: int
@@ -108,11 +110,23 @@ class Instruction:
     flags: tuple[Flag, ...]
     body: str
     heredocs: tuple[Heredoc, ...]
+    trigger: Instruction | None = None
 
     @property
     def exec_form(self) -> tuple[str, ...] | None:
         """The JSON form's strings; None for the shell form."""
-        return _json_strings(self.body)
+        try:
+            return json_strings(self.body)
+        except NotStringsError:
+            return None
+
+    def arguments(self, escape: str) -> Arguments:
+        """Returns what the rules are about.
+
+        Args:
+            escape: the Dockerfile's escape character.
+        """
+        return _arguments(self.keyword, self.flags, self.body, escape)
 
     def values(self, flag: str) -> tuple[str, ...]:
         """Returns the values of all flags of that name."""
@@ -158,10 +172,9 @@ def read_instructions(text: str, *, escape: str, file: str) -> tuple[Instruction
         file: its name, for messages.
 
     Raises:
-        DockerfileSyntaxError: an instruction is unknown, has no arguments, or a heredoc does not end.
+        DockerfileSyntaxError: an instruction is unknown, its arguments are refused, or a heredoc does not end.
     """
-    lines = _lines(text)
-    return tuple(_instructions(lines, escape=escape, file=file))
+    return tuple(_Reader(tuple(_lines(text)), escape, file).instructions())
 
 
 def _lines(text: str) -> Iterator[_Line]:
@@ -175,130 +188,123 @@ def _lines(text: str) -> Iterator[_Line]:
         start = end
 
 
-def _instructions(lines: Iterator[_Line], *, escape: str, file: str) -> Iterator[Instruction]:
-    index = 0
-    for line in lines:
-        if not line.text.strip() or line.text.lstrip().startswith("#"):
-            continue
-        joined, offsets, last = _joined(line, lines, escape)
-        if not joined.strip():
-            continue
-        yield _instruction(joined, offsets, (line, last), lines, index=index, escape=escape, file=file)
-        index += 1
+class _Reader:
+    """Goes through the lines once."""
 
+    def __init__(self, lines: tuple[_Line, ...], escape: str, file: str) -> None:
+        self.lines = lines
+        self.at = 0
+        self.escape = escape
+        self.file = file
+        self.ends_open = re.compile(rf"(?<!{re.escape(escape)}){re.escape(escape)}[ \t]*$")
 
-def _joined(first: _Line, lines: Iterator[_Line], escape: str) -> tuple[str, list[int], _Line]:
-    """Returns one logical line, the offset of each of its characters, and the last physical line it took."""
-    ends_open = re.compile(rf"(?<!{re.escape(escape)}){re.escape(escape)}[ \t]*$")
-    text, last = "", first
-    offsets: list[int] = []
-    line: _Line | None = first
-    while line is not None:
-        last = line
-        opened = ends_open.search(line.text)
-        is_comment = line is not first and line.text.lstrip().startswith("#")
-        is_empty = line is not first and not line.text.strip()
-        if not is_comment and not is_empty:
+    def instructions(self) -> Iterator[Instruction]:
+        index = 0
+        while self.at < len(self.lines):
+            first = self.lines[self.at]
+            if not first.text.strip() or first.text.lstrip().startswith("#"):
+                self.at += 1
+                continue
+            joined, offsets = self._joined()
+            if joined.strip():
+                yield self._instruction(joined, offsets, first, index)
+                index += 1
+
+    def _joined(self) -> tuple[str, list[int]]:
+        """Returns one logical line and the offset of each of its characters."""
+        text = ""
+        offsets: list[int] = []
+        first = self.at
+        while self.at < len(self.lines):
+            line = self.lines[self.at]
+            self.at += 1
+            if self.at - 1 > first and (line.text.lstrip().startswith("#") or not line.text.strip()):
+                continue
+            opened = self.ends_open.search(line.text)
             kept = line.text[: opened.start()] if opened else line.text
             text += kept
             offsets.extend(range(line.start, line.start + len(kept)))
             if not opened:
                 break
-        line = next(lines, None)
-    return text, offsets, last
+        return text, offsets
 
-
-def _instruction(
-    joined: str,
-    offsets: list[int],
-    extent: tuple[_Line, _Line],
-    lines: Iterator[_Line],
-    *,
-    index: int,
-    escape: str,
-    file: str,
-) -> Instruction:
-    first, last = extent
-    match = re.match(r"[ \t\v\f\r]*([^ \t\v\f\r]+)[ \t\v\f\r]*", joined)
-    keyword = match[1].upper() if match else ""
-    if not match or keyword not in _KEYWORDS:
-        raise DockerfileSyntaxError(
-            file, first.number, f"expected an instruction, found {joined.split(maxsplit=1)[0]!r}"
+    def _instruction(self, joined: str, offsets: list[int], first: _Line, index: int) -> Instruction:
+        match = re.match(r"\s*(\S+)\s*", joined)
+        keyword = match[1].upper() if match else ""
+        if not match or keyword not in _KEYWORDS:
+            raise DockerfileSyntaxError(
+                self.file, first.number, f"expected an instruction, found {joined.split(maxsplit=1)[0]!r}"
+            )
+        flags, body = self._arguments(keyword, joined[match.end() :], first)
+        inner = re.compile(r"\s*(\S+)\s*").match(joined, match.end()) if keyword == "ONBUILD" else None
+        inner_keyword = inner[1].upper() if inner else keyword
+        heredocs = self._heredocs(joined, inner_keyword, joined[inner.end() :] if inner else body, first)
+        last = self.lines[self.at - 1]
+        instruction = Instruction(
+            index=index,
+            keyword=keyword,
+            start=offsets[match.start(1)],
+            keyword_end=offsets[match.end(1) - 1] + 1,
+            end=last.start + len(last.text),
+            line=first.number,
+            end_line=last.number,
+            flags=flags,
+            body=body,
+            heredocs=heredocs,
         )
-    flags, body = _flags(joined[match.end() :].strip(), escape)
-    if not body:
-        raise DockerfileSyntaxError(file, first.number, f"{keyword}: expected arguments, found none")
-    end = last.start + len(last.text)
-    heredocs: list[Heredoc] = []
-    inner = re.sub(r"^\s*\S+\s+", "", body) if keyword == "ONBUILD" else body
-    if _takes_heredocs(keyword, body) and _json_strings(inner) is None:
-        for name, *marks in _heredoc_words(inner):
-            heredoc, last = _heredoc(name, lines, strips=marks[0], expands=marks[1], file=file, line=first.number)
-            heredocs.append(heredoc)
-            end = last.start + len(last.text)
-    return Instruction(
-        index=index,
-        keyword=keyword,
-        start=offsets[match.start(1)],
-        keyword_end=offsets[match.end(1) - 1] + 1,
-        end=end,
-        line=first.number,
-        end_line=last.number,
-        flags=flags,
-        body=body,
-        heredocs=tuple(heredocs),
-    )
+        if inner is None:
+            return instruction
+        inner_flags, inner_body = _cut(joined[inner.end() :], self.escape)
+        trigger = replace(
+            instruction,
+            keyword=inner_keyword,
+            start=offsets[inner.start(1)],
+            keyword_end=offsets[inner.end(1) - 1] + 1,
+            flags=inner_flags,
+            body=inner_body,
+        )
+        return replace(instruction, trigger=trigger)
+
+    def _arguments(self, keyword: str, text: str, first: _Line) -> tuple[tuple[Flag, ...], str]:
+        flags, body = _cut(text, self.escape)
+        problem = refusal(_arguments(keyword, flags, body, self.escape))
+        if problem:
+            raise DockerfileSyntaxError(self.file, first.number, f"{keyword}: {problem}")
+        return flags, body
+
+    def _heredocs(self, joined: str, keyword: str, body: str, first: _Line) -> tuple[Heredoc, ...]:
+        if keyword not in _WITH_HEREDOCS or "<<" not in joined or json_strings(body.strip()) is not None:
+            return ()
+        found = (self._heredoc(mark, first) for mark in heredoc_marks(joined))
+        return tuple(heredoc for heredoc in found if heredoc is not None)
+
+    def _heredoc(self, mark: HeredocMark, first: _Line) -> Heredoc | None:
+        """Takes the lines of a heredoc; None where what looks like one does not end, in some BuildKit's eyes."""
+        for at in range(self.at, len(self.lines)):
+            text = self.lines[at].text
+            if (text.lstrip("\t") if mark.strips else text) == mark.name:
+                lines = [line.text for line in self.lines[self.at : at]]
+                self.at = at + 1
+                return Heredoc(
+                    name=mark.name,
+                    content="".join(f"{line.lstrip(chr(9)) if mark.strips else line}\n" for line in lines),
+                    expands=mark.expands,
+                    raw="".join(f"{line}\n" for line in (*lines, text)),
+                )
+        if mark.is_spaced:
+            return None
+        raise DockerfileSyntaxError(
+            self.file, first.number, f"expected the heredoc to end with a line {mark.name}, found the file's end"
+        )
 
 
-def _flags(text: str, escape: str) -> tuple[tuple[Flag, ...], str]:
-    """Takes the leading `--flags` off *text*; quotes and escapes in them are removed, as BuildKit does."""
-    flags: list[Flag] = []
-    word = re.compile(rf"--((?:{re.escape(escape)}.|\"[^\"]*\"|'[^']*'|[^\s\"'])*)(?:\s+|$)")
-    while match := word.match(text):
-        text = text[match.end() :]
-        if not match[1]:
-            break
-        plain = re.sub(rf"{re.escape(escape)}(.)|[\"']", r"\1", match[1])
-        name, has_value, value = plain.partition("=")
-        flags.append(Flag(name=name, value=value if has_value else None))
-    return tuple(flags), text
+def _cut(text: str, escape: str) -> tuple[tuple[Flag, ...], str]:
+    """Parts an instruction's flags from its body."""
+    flags, body = take_flags(text, escape)
+    parts = (flag.removeprefix("--").partition("=") for flag in flags)
+    return tuple(Flag(name=name, value=value if equals else None) for name, equals, value in parts), body
 
 
-def _takes_heredocs(keyword: str, body: str) -> bool:
-    inner = body.split(maxsplit=1)[0].upper() if keyword == "ONBUILD" else keyword
-    return inner in {"RUN", "COPY", "ADD"} and "<<" in body
-
-
-def _heredoc_words(body: str) -> Iterator[tuple[str, bool, bool]]:
-    """Yields delimiter, whether tabs are stripped, and whether the content expands, for each heredoc of *body*."""
-    for word in re.findall(r"(?:\\.|\"(?:\\.|[^\"])*\"|'[^']*'|[^\s\"'])+", body):
-        match = _HEREDOC.fullmatch(word)
-        if match:
-            name = re.sub(r"\\(.)|[\"']", r"\1", match[2])
-            yield name, bool(match[1]), name == match[2]
-
-
-def _heredoc(
-    name: str, lines: Iterator[_Line], *, strips: bool, expands: bool, file: str, line: int
-) -> tuple[Heredoc, _Line]:
-    content: list[str] = []
-    raw: list[str] = []
-    for each in lines:
-        text = each.text.lstrip("\t") if strips else each.text
-        raw.append(each.text + "\n")
-        if text == name:
-            return Heredoc(name=name, content="".join(content), expands=expands, raw="".join(raw)), each
-        content.append(text + "\n")
-    raise DockerfileSyntaxError(file, line, f"expected the heredoc to end with a line {name}, found the file's end")
-
-
-def _json_strings(body: str) -> tuple[str, ...] | None:
-    if not body.startswith("["):
-        return None
-    try:
-        value = json.loads(body)
-    except ValueError:
-        return None
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        return None
-    return tuple(value)
+def _arguments(keyword: str, flags: tuple[Flag, ...], body: str, escape: str) -> Arguments:
+    texts = tuple(f"--{flag.name}" + ("" if flag.value is None else f"={flag.value}") for flag in flags)
+    return Arguments(keyword=keyword, flags=texts, body=body, escape=escape)

@@ -8,7 +8,8 @@ from posixpath import dirname, join, normpath
 from typing import Final
 
 from builders.contextfiles import ContextFiles, ContextPath, InlineFile, Unmapped, copies_of
-from builders.dockerfile import Step, mount_options
+from builders.dockerfile import Step
+from builders.mounts import mount_options
 from builders.wishes import Wishes
 from wheelcache.requirements import RequirementsFile, Wish, parse_requirements
 

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from packaging.utils import canonicalize_name
 
-from builders.shell import Command
+from builders.shellcommand import Command
 from builders.shellwords import Word
 from wheelcache.options import Grammar, Options, OptionsError
 

@@ -9,7 +9,7 @@ from builders.dockerfile import Dockerfile, Stages, Step, from_words
 from builders.installs import Install
 from builders.pipcommand import recognise_call, subcommand_of
 from builders.runs import read_run
-from builders.shell import Command
+from builders.shellcommand import Command
 
 _PACKAGE_MANAGERS: Final = frozenset({"apk", "apt", "apt-get", "aptitude", "dnf", "microdnf", "tdnf", "yum", "zypper"})
 _PYTHON_PACKAGE: Final = re.compile(r"(python|pypy)([\d.]|-|=|$)|py3-(pip|virtualenv)")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from builders.dockerfile import Dockerfile, mount_options
+from builders.dockerfile import Dockerfile
 from builders.installs import Install
 from builders.instructions import Instruction
+from builders.mounts import mount_options
 from builders.pipconf import PIP_CONF, UV_TOML, WHEELS
 from builders.seals import mounts_configuration
 
@@ -65,7 +66,7 @@ def rewrite_dockerfile(
 
     Args:
         dockerfile: as parsed.
-        installs: its installs; a RUN without one stays as it is.
+        installs: its installs; a RUN without one stays as it is, and so does an ONBUILD.
         wheels_context: the named context (an image) that holds the wheels.
         source_of: the folder in that context for an install; those of one RUN must agree.
         sealed: True to give these RUNs no network, unless they need it for something else.
@@ -89,6 +90,8 @@ def rewrite_dockerfile(
     untouched: list[int] = []
     for index, group in sorted(by_instruction.items()):
         instruction = dockerfile.instructions[index]
+        if instruction.keyword == "ONBUILD":  # BuildKit mounts no image into what a trigger runs
+            continue
         if mounts_wheels(instruction):
             untouched.append(instruction.line)
             continue

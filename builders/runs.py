@@ -7,7 +7,8 @@ from posixpath import basename
 from typing import Final
 
 from builders.dockerfile import Step
-from builders.shell import Script, read_script, read_words
+from builders.shell import read_script, read_words
+from builders.shellcommand import Script
 
 _SHELLS: Final = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
 _NETWORKED: Final = frozenset(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from posixpath import basename
 
-from builders.dockerfile import Step, mount_options
+from builders.dockerfile import Step
 from builders.instructions import Instruction
+from builders.mounts import mount_options
 from builders.pipcommand import PipCommand
-from builders.shell import Command
+from builders.shellcommand import Command
 from wheelcache.redaction import without_userinfo
 
 

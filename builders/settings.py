@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from builders.pipcommand import recognise_call, subcommand_of
-from builders.shell import Command
+from builders.shellcommand import Command
 
 _HIDDEN: Final = frozenset({"find-links", "no-index", "constraint"})
 """What a file mounted at /etc/pip.conf hides when it was set there."""

@@ -4,72 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import pairwise
-from posixpath import basename
-from typing import Final
+from posixpath import basename, join, normpath
+from typing import Final, Literal
 
+from builders import shellsyntax as tree
+from builders.shellcommand import Command, Script
 from builders.shellstate import ShellState
-from builders.shellwords import ASSIGNMENT, Token, Word, expand_word, tokens_of
+from builders.shelltests import Exists, decide
+from builders.shellwords import ASSIGNMENT, Token, Word, expand_word
 from builders.wrappers import unwrap
 
+Status = Literal["true", "false", "assumed", "unknown"]
+"""How a command ends: known to; most likely well, since the build would fail otherwise; or not known."""
+
 _SHELLS: Final = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
-_TESTS: Final = frozenset({"[", "[[", "test", "command", "which", "type", "grep", "!", "false", "cmp", "diff"})
+_TESTS: Final = frozenset({"[", "[[", "test"})
+_CERTAIN: Final[Mapping[str, Status]] = {"true": "true", ":": "true", "false": "false"}
+_ASKING: Final = frozenset({"command", "which", "type", "grep", "cmp", "diff", "hash"})
+"""Commands that people run for their exit status."""
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Command:
-    """A simple command, after what merely wraps it (`sudo`, `env`, `exec`, `sh -c`) was taken off.
-
-    Attributes:
-        words: the program and its arguments, expanded.
-        environment: the variables it sees; None as a value where only the running script knows it.
-        cwd: where it runs; None where that is not known.
-        condition: empty, or why it may not run at all.
-        nested: empty, or in what it was found (`$(…)`, `xargs`) so that its words are not the whole truth.
-        writes: targets of its output redirections.
-    """
-
-    words: tuple[Word, ...]
-    environment: Mapping[str, str | None]
-    cwd: str | None
-    condition: str = ""
-    nested: str = ""
-    writes: tuple[Word, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The program's base name."""
-        return basename(self.words[0].text) if self.words else ""
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """The texts after the program's name."""
-        return tuple(word.text for word in self.words[1:])
-
-    @property
-    def is_sure(self) -> bool:
-        """True when every word is known."""
-        return all(word.sure for word in self.words)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Script:
-    """What a script runs, and the pieces of it that could not be read."""
-
-    commands: tuple[Command, ...]
-    unread: tuple[str, ...] = ()
-
-
-@dataclass(kw_only=True, slots=True)
-class _Frame:
-    """A compound command that is open."""
-
-    kind: str
-    condition: str
-    saved: ShellState | None = None
-    outer_or: bool = False
-    list_start: int = 0
+_LONGEST_LOOP: Final = 100
+_DEEPEST_CALL: Final = 10
 
 
 def read_script(
@@ -78,8 +36,7 @@ def read_script(
     environment: Mapping[str, str | None],
     cwd: str | None,
     complete: bool = False,
-    condition: str = "",
-    nested: str = "",
+    exists: Exists = lambda _: None,
 ) -> Script:
     """Reads shell text.
 
@@ -88,231 +45,294 @@ def read_script(
         environment: variables as they are when it starts; None as a value for one not known.
         cwd: where it starts.
         complete: True when a variable absent from *environment* is known to be unset.
-        condition: why the script itself may not run.
-        nested: in what it was found.
+        exists: tells whether a file is there, for the script's own tests.
     """
     state = ShellState(variables=dict(environment), cwd=cwd, exported=set(environment), complete=complete)
-    walker = _Walker(state, condition=condition, nested=nested)
-    walker.walk(tokens_of(text))
+    walker = _Walker(state, exists)
+    walker.script(text, "")
     return Script(commands=tuple(walker.commands), unread=tuple(walker.unread))
 
 
 def read_words(words: tuple[str, ...], *, environment: Mapping[str, str | None], cwd: str | None) -> Script:
     """Reads an exec form: one command without a shell."""
     state = ShellState(variables=dict(environment), cwd=cwd, exported=set(environment), complete=False)
-    walker = _Walker(state, condition="", nested="")
-    walker.run(tuple(Word(text=word) for word in words), {}, (), ())
+    walker = _Walker(state, lambda _: None)
+    walker.run(tuple(Word(text=word) for word in words), {}, _Streams(), "")
     return Script(commands=tuple(walker.commands), unread=tuple(walker.unread))
 
 
-class _Walker:
-    """Goes through a script once, as if every branch ran, and notes what may not run."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Streams:
+    """Where a command's output goes, and the texts that it reads."""
 
-    def __init__(self, state: ShellState, *, condition: str, nested: str) -> None:
+    writes: tuple[Word, ...] = ()
+    inputs: tuple[str, ...] = ()
+
+
+class _Walker:
+    """Runs a script's tree in thought, and notes each command that runs or may run.
+
+    Each method takes a *condition*: empty, or why what it is given may not run.
+    """
+
+    def __init__(self, state: ShellState, exists: Exists, *, nested: str = "") -> None:
         self.state = state
+        self.exists = exists
         self.nested = nested
-        self.frames = [_Frame(kind="script", condition=condition)]
         self.commands: list[Command] = []
         self.unread: list[str] = []
-        self.after_or = False
-        self.next_group = ""
-        self.tokens: list[Token] = []
-        self.redirects: list[tuple[Token, Token]] = []
+        self.functions: dict[str, tree.Command] = {}
+        self.calls = 0
+        self.feeding: tuple[Word, ...] = ()
+        self.left: Literal["", "loop", "function", "script"] = ""
+        self.doubt = ""
 
-    def walk(self, tokens: tuple[Token, ...]) -> None:
-        stream = iter(tokens)
-        for token in stream:
-            if token.kind == "redirect":
-                target = next(stream, None)
-                if target is not None:
-                    self.redirects.append((token, target))
-            elif token.kind == "operator":
-                self._operator(token.text)
-            elif not self.tokens and self._keyword(token.text):
+    def script(self, text: str, condition: str) -> Status:
+        return self._sequence(tree.parse_script(text), condition, is_all=True)
+
+    def _sequence(self, sequence: tree.Sequence, condition: str, *, is_all: bool = False) -> Status:
+        status: Status = "assumed"
+        for item in sequence.items:
+            if self.left:
+                break
+            # Where nothing follows, a test that fails fails the build: what stands behind it runs in every image.
+            status = self._and_or(item, condition or self.doubt, is_last=is_all and item is sequence.items[-1])
+        return status
+
+    def _and_or(self, item: tree.AndOr, condition: str, *, is_last: bool) -> Status:
+        is_last = is_last and all(operator != "||" for operator, _ in item.parts)
+        status: Status = "true"
+        for operator, pipeline in item.parts:
+            if self.left or (operator == "&&" and status == "false") or (operator == "||" and status == "true"):
                 continue
-            else:
-                self.tokens.append(token)
-        self._flush()
+            why = ""
+            if operator == "||" and status != "false":
+                why = "it stands after ||"
+            elif operator == "&&" and status == "unknown" and not is_last:
+                why = "it depends on a test"
+            new = self._guarded(pipeline, condition, why)
+            status = _joined(operator, status, new)
+        return status
 
-    @property
-    def condition(self) -> str:
-        """Why the next command may not run; empty when it does."""
-        inner = next((frame.condition for frame in reversed(self.frames) if frame.condition), "")
-        return inner or ("it stands after ||" if self.after_or else "")
+    def _guarded(self, node: tree.Sequence | tree.Pipeline, condition: str, why: str) -> Status:
+        """Runs *node*; with a *why* it may not run, and so whatever it changes is not known afterwards."""
+        run = condition or why
+        if not why:
+            return self._pipeline(node, run) if isinstance(node, tree.Pipeline) else self._sequence(node, run)
+        before = self.state.copy()
+        status = self._guarded(node, run, "")
+        self.state.blur(before)
+        if self.left:
+            self.doubt = self.doubt or "the script may have ended before"
+            self.left = ""
+        return status
 
-    def _operator(self, operator: str) -> None:
-        frame = self.frames[-1]
-        if frame.kind == "pattern":  # case patterns end with a parenthesis
-            if operator == ")":
-                self.tokens.clear()
-                frame.kind = "case"
-            return
-        if operator == "(":
-            if self.tokens and len(self.tokens) == 1:  # `name ()` opens a function
-                self.tokens.clear()
-                self._push("function-head", "")
-                return
-            self._push("(", "", saved=self.state.copy())
-            return
-        self._flush()
-        match operator:
-            case ")":
-                self._pop_parenthesis()
-            case ";;" | ";&" | ";;&":
-                frame.kind = "pattern" if frame.kind == "case" else frame.kind
-                self._end_list()
-            case "||":
-                self._note_or()
-            case "&&" | "|" | "|&":
-                pass
-            case _:
-                self._end_list()
-
-    def _pop_parenthesis(self) -> None:
-        kind = self.frames[-1].kind
-        self._pop()
-        if kind == "function-head":
-            self.next_group = "it stands in a function"
-
-    def _note_or(self) -> None:
-        start = self.frames[-1].list_start
-        if len(self.commands) > start and self.commands[start].name in _TESTS:
-            for index in range(start + 1, len(self.commands)):
-                command = self.commands[index]
-                why = command.condition or "it depends on a test"
-                self.commands[index] = replace(command, condition=why)
-        self.after_or = True
-
-    def _end_list(self) -> None:
-        self.after_or = False
-        self.frames[-1].list_start = len(self.commands)
-
-    def _push(self, kind: str, condition: str, *, saved: ShellState | None = None) -> None:
-        inherited = condition or ("it stands after ||" if self.after_or else "")
-        self.frames.append(
-            _Frame(
-                kind=kind,
-                condition=inherited,
-                saved=saved,
-                outer_or=self.after_or,
-                list_start=len(self.commands),
-            )
-        )
-        self.after_or = False
-
-    def _pop(self) -> None:
-        if len(self.frames) == 1:
-            return
-        frame = self.frames.pop()
-        self.after_or = frame.outer_or
-        if frame.saved is not None:
-            self.state = frame.saved
-
-    def _keyword(self, word: str) -> bool:
-        """Takes a reserved word (XCU 2.4) at the place of a command; False when *word* is none."""
-        frame = self.frames[-1]
-        if frame.kind == "pattern":
-            if word == "esac":
-                self._pop()
-            return True
-        if word in {"if", "while", "until"}:
-            self._push(word, "")
-        elif word == "case":
-            self._push("pattern", "it stands in a case")
-        elif word in {"then", "else", "elif", "do"}:
-            self._branch(word)
-        elif word == "{":
-            self._push("{", self.next_group)
-            self.next_group = ""
-        elif word in {"fi", "done", "}"} or (word == "esac" and frame.kind == "case"):
-            self._pop()
-        elif word in {"for", "select"}:
-            self._push(word, "")
-            return False
+    def _pipeline(self, pipeline: tree.Pipeline, condition: str) -> Status:
+        status: Status = "assumed"
+        if len(pipeline.commands) == 1:
+            status = self._command(pipeline.commands[0], condition)
         else:
-            return word in {"function", "time", "!", "coproc"}
-        return True
+            before = self.state
+            for command in pipeline.commands:
+                self.state = before.copy()
+                status = self._command(command, condition)
+                self.feeding = self.commands[-1].words if self.commands else ()
+            self.state, self.feeding = before, ()
+        if pipeline.negated:
+            opposite: dict[Status, Status] = {"true": "false", "false": "true"}
+            return opposite.get(status, "unknown")
+        return status
 
-    def _branch(self, word: str) -> None:
-        frame = self.frames[-1]
-        if frame.kind == "if" and word != "elif":
-            frame.condition = frame.condition or "it stands in an if"
-        elif frame.kind == "while":
-            frame.condition = frame.condition or "it stands in a while loop"
-        self._end_list()
+    def _command(self, command: tree.Command, condition: str) -> Status:
+        if isinstance(command, tree.Simple):
+            return self._simple(command, condition)
+        if (streams := self._streams(command.redirects)).writes:
+            self._note((Word(text=":"),), self.state, streams, condition)
+        return self._compound(command.command, condition)
 
-    def _flush(self) -> None:
-        """Runs the command collected so far."""
-        tokens, redirects = self.tokens, self.redirects
-        self.tokens, self.redirects = [], []
-        if not tokens:
+    def _compound(
+        self, command: tree.If | tree.While | tree.For | tree.Case | tree.Group | tree.Function, condition: str
+    ) -> Status:
+        status: Status = "assumed"
+        match command:
+            case tree.If():
+                self._if(command, condition)
+            case tree.While():
+                self._while(command, condition)
+            case tree.For():
+                self._for(command, condition)
+            case tree.Case():
+                self._case(command, condition)
+            case tree.Function():
+                self.functions[command.name] = command.body
+            case tree.Group():
+                before = self.state.copy()
+                status = self._sequence(command.body, condition)
+                if command.is_subshell:
+                    self.state, self.left = before, ""
+        return status
+
+    def _if(self, command: tree.If, condition: str) -> None:
+        why = ""
+        for test, body in command.branches:
+            status = self._guarded(test, condition, why)
+            if status == "false":
+                continue
+            sure = status == "true"
+            why = why if sure else "it stands in an if"
+            self._guarded(body, condition, why)
+            if sure:
+                return
+        self._guarded(command.otherwise, condition, why)
+
+    def _while(self, command: tree.While, condition: str) -> None:
+        status = self._sequence(command.condition, condition)
+        if status == ("true" if command.negated else "false"):
             return
-        if tokens[0].text in {"for", "select"}:
-            if len(tokens) > 1:
-                self.state.variables[tokens[1].text] = None
-            return
+        why = "" if status in {"true", "false"} else "it stands in a while loop"
+        self._guarded(command.body, condition, why)
+        self._leave("loop")
+
+    def _for(self, command: tree.For, condition: str) -> None:
+        words = [word for token in command.words or () for word in expand_word(token, self.state.lookup)]
+        for word in words:
+            self._read_nested(word, condition)
+        is_known = all(word.sure and not word.has_glob for word in words) and len(words) <= _LONGEST_LOOP
+        rounds = [word.text for word in words] if is_known and command.words is not None else [None]
+        for value in rounds:
+            self.state.variables[command.name] = value
+            self._sequence(command.body, condition)
+            if self.left:
+                break
+        self._leave("loop")
+
+    def _leave(self, what: str) -> None:
+        self.left = "" if self.left == what else self.left
+
+    def _case(self, command: tree.Case, condition: str) -> None:
+        found = expand_word(command.word, self.state.lookup)
+        word = found[0] if found else Word(text="")
+        is_sure = word.sure
+        for patterns, body in command.arms:
+            texts = [each for token in patterns for each in expand_word(token, self.state.lookup)]
+            matches = any(each.sure and fnmatchcase(word.text, each.text) for each in texts)
+            is_sure = is_sure and all(each.sure for each in texts)
+            if is_sure and not matches:
+                continue
+            self._guarded(body, condition, "" if is_sure else "it stands in a case")
+            if is_sure:
+                break
+
+    def _simple(self, command: tree.Simple, condition: str) -> Status:
+        tokens = command.tokens
         words = [word for token in tokens for word in expand_word(token, self.state.lookup)]
         assigned: dict[str, str | None] = {}
         while words and tokens and (match := ASSIGNMENT.fullmatch(words[0].text)) and _assigns(tokens[0]):
             assigned[match[1]] = self.state.assigned(match, sure=words[0].sure)
-            self._read_nested(words.pop(0))
+            self._read_nested(words.pop(0), condition)
             tokens = tokens[1:]
         for word in words:
-            self._read_nested(word)
-        self.run(tuple(words), assigned, *self._redirections(redirects))
+            self._read_nested(word, condition)
+        return self.run(tuple(words), assigned, self._streams(command.redirects), condition)
 
-    def _redirections(self, redirects: list[tuple[Token, Token]]) -> tuple[tuple[Word, ...], tuple[str, ...]]:
+    def _streams(self, redirects: tuple[tree.Redirect, ...]) -> _Streams:
         writes: list[Word] = []
         inputs: list[str] = []
         for token, target in redirects:
             if token.text in {">", ">>", ">|"}:
                 writes.extend(expand_word(target, self.state.lookup))
             inputs.extend(token.content)
-        return tuple(writes), tuple(inputs)
+        return _Streams(writes=tuple(writes), inputs=tuple(inputs))
 
-    def _read_nested(self, word: Word) -> None:
+    def _read_nested(self, word: Word, condition: str) -> None:
         for text in word.commands:
-            self._take(text, nested="$(…)")
+            self._take(text, condition, nested="$(…)")
 
-    def _take(self, text: str, *, nested: str = "") -> None:
+    def _take(self, text: str, condition: str, *, nested: str = "") -> None:
         """Reads a script inside this one; what it changes stays inside."""
-        inner = _Walker(self.state.copy(), condition=self.condition, nested=nested or self.nested)
-        inner.walk(tokens_of(text))
+        inner = _Walker(self.state.copy(), self.exists, nested=nested or self.nested)
+        inner.functions, inner.calls = dict(self.functions), self.calls
+        inner.script(text, condition)
         self.commands.extend(inner.commands)
         self.unread.extend(inner.unread)
 
     def run(
-        self,
-        words: tuple[Word, ...],
-        assigned: Mapping[str, str | None],
-        writes: tuple[Word, ...],
-        inputs: tuple[str, ...],
-    ) -> None:
+        self, words: tuple[Word, ...], assigned: Mapping[str, str | None], streams: _Streams, condition: str
+    ) -> Status:
         """Notes one simple command, or does what a builtin does to the shell's own state."""
         if not words:
             self.state.variables.update(assigned)
-            return
+            return "assumed"
+        if words[0].sure and words[0].text in self.functions and self.calls < _DEEPEST_CALL:
+            return self._call(words, condition)
         bare = unwrap(words)
         words, assigned = bare.words, {**assigned, **bare.assigned}
         state = self.state.copy()
         state.variables.update(assigned)
         state.exported.update(assigned)
-        if not words or self.state.run_builtin(words) or self._shell(words, state, inputs):
-            return
+        if not words or self.state.run_builtin(words) or self._shell(words, state, streams.inputs, condition):
+            return "assumed"
+        self._note(words, state, streams, condition, by=bare.by)
+        return self._ended(words, streams, condition)
+
+    def _note(
+        self, words: tuple[Word, ...], state: ShellState, streams: _Streams, condition: str, *, by: str = ""
+    ) -> None:
         self.commands.append(
             Command(
                 words=words,
                 environment=state.environment(),
                 cwd=state.cwd,
-                condition=self.condition,
-                nested=self.nested or bare.by,
-                writes=writes,
+                condition=condition,
+                nested=self.nested or by,
+                writes=streams.writes,
+                feeding=self.feeding,
             )
         )
-        if words[0].text == "eval" or (re.fullmatch(r"python[\d.]*", basename(words[0].text)) and inputs):
-            self.unread.extend([" ".join(word.text for word in words[1:]), *inputs])
 
-    def _shell(self, words: tuple[Word, ...], state: ShellState, inputs: tuple[str, ...]) -> bool:
+    def _call(self, words: tuple[Word, ...], condition: str) -> Status:
+        """Runs a function of the script's own."""
+        numbers = {str(number): word.text if word.sure else None for number, word in enumerate(words[1:], 1)}
+        before = {name: self.state.variables.get(name) for name in numbers}
+        self.state.variables.update(numbers)
+        self.calls += 1
+        status = self._command(self.functions[words[0].text], condition)
+        self.calls -= 1
+        self._leave("function")
+        self.state.variables.update(before)
+        return status
+
+    def _ended(self, words: tuple[Word, ...], streams: _Streams, condition: str) -> Status:
+        """Returns how a command ends, as far as it is known."""
+        name = words[0].text
+        if name in _TESTS:
+            found = decide(words, self._is_there)
+            return "unknown" if found is None else "true" if found else "false"
+        if name == "eval" and all(word.sure for word in words):
+            return self.script(" ".join(word.text for word in words[1:]), condition)
+        if name == "eval":
+            self.unread.append(" ".join(word.text for word in words[1:]))
+        if re.fullmatch(r"python[\d.]*", basename(name)):
+            self.unread.extend(streams.inputs)
+        self._jump(words, condition)
+        return _CERTAIN.get(name, "unknown" if name in _ASKING else "assumed")
+
+    def _jump(self, words: tuple[Word, ...], condition: str) -> None:
+        """Notes what ends a loop, a function or the script."""
+        match words[0].text:
+            case "exit" | "return" if condition and (len(words) == 1 or words[1].text != "0"):
+                pass  # the build fails there, or it goes on
+            case "exit":
+                self.left = "script"
+            case "return":
+                self.left = "function"
+            case "break":
+                self.left = "loop"
+
+    def _is_there(self, path: str) -> bool | None:
+        return None if self.state.cwd is None else self.exists(normpath(join(self.state.cwd, path)))
+
+    def _shell(self, words: tuple[Word, ...], state: ShellState, inputs: tuple[str, ...], condition: str) -> bool:
         """Reads what `sh -c TEXT`, `su USER -c TEXT` or `sh <<EOF` runs; True when *words* are such."""
         name = basename(words[0].text)
         if name not in _SHELLS and name != "su":
@@ -327,9 +347,18 @@ class _Walker:
             return False
         before, self.state = self.state, state
         for script in scripts:
-            self._take(script, nested="" if sure else "a script with unknown variables")
+            self._take(script, condition, nested="" if sure else "a script with unknown variables")
         self.state = before
         return True
+
+
+def _joined(operator: str, status: Status, new: Status) -> Status:
+    """Returns how a list ends, whose parts so far and whose new part end as given."""
+    if operator == "&&":
+        return new if new == "false" or status in {"true", "assumed"} else "unknown"
+    if operator == "||":
+        return new if status == "false" or new == "true" else status
+    return new
 
 
 def _assigns(token: Token) -> bool:

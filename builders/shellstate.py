@@ -29,6 +29,20 @@ class ShellState:
         """Returns the state of a subshell that starts now."""
         return replace(self, variables=dict(self.variables), exported=set(self.exported))
 
+    def adopt(self, other: ShellState) -> None:
+        """Becomes *other*, for what a command has changed in a place where it runs for certain."""
+        self.variables, self.exported, self.cwd = dict(other.variables), set(other.exported), other.cwd
+
+    def blur(self, other: ShellState) -> None:
+        """Forgets whatever differs from *other*, since nobody knows which of the two the shell is in."""
+        names = self.variables.keys() | other.variables.keys()
+        missing = object()
+        for name in names:
+            if self.variables.get(name, missing) != other.variables.get(name, missing):
+                self.variables[name] = None
+        self.exported |= other.exported
+        self.cwd = self.cwd if self.cwd == other.cwd else None
+
     def lookup(self, name: str) -> str | None:
         """Returns a variable's value; None where it is not known."""
         if name in self.variables:

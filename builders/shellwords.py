@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from builders.expansion import Lookup, braced_end, substitute, variable_end
+from builders.expansion import Lookup
+from builders.shellparameters import braced_end, substitute, variable_end
 
 _OPERATORS: Final = re.compile(r"&&|\|\||;;&?|;&|\|&|[;&|()\n]")
 _REDIRECT: Final = re.compile(r"(\d*|&)(<<-|<<<|<<|>>|>\||[<>]&|<>|>|<)")
@@ -63,6 +64,11 @@ class Word:
 def tokens_of(text: str) -> tuple[Token, ...]:
     """Returns the tokens of a shell script; here-documents hang on the redirection that opens them."""
     return tuple(_Lexer(text).tokens())
+
+
+def literal(text: str) -> Token:
+    """Returns the word that stands for itself alone."""
+    return Token(kind="word", text=text, parts=(Part(kind="text", text=text, quoted=True),))
 
 
 def expand_word(token: Token, lookup: Lookup) -> tuple[Word, ...]:

@@ -9,7 +9,7 @@ from posixpath import isabs, join, normpath
 from typing import Final
 
 from builders.pipcommand import UNSURE, PipCommand
-from builders.shell import Command
+from builders.shellcommand import Command
 from wheelcache.redaction import without_userinfo
 from wheelcache.requirements import Wish, classify, reason_not_locked
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from support.wheels import make_wheel
 
-from builders.dockerfile import parse_dockerfile, resolve_stages
+from builders.dockerfile import parse_dockerfile
 from builders.installs import find_installs
 from builders.pipconf import pip_conf
 from builders.rewrite import Rewritten, rewrite_dockerfile
+from builders.stages import resolve_stages
 
 SAMPLES = sorted((Path(__file__).parent / "dockerfiles").glob("*.Dockerfile"))
 WHEELS = "--mount=type=bind,from=wheelcache-wheels,source=/svc,target=/wheelcache"

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from builders.shell import Script, read_script, read_words
+from builders.shell import read_script, read_words
+from builders.shellcommand import Script
 
 
 def read(text: str, **environment: str) -> Script:
@@ -63,8 +64,22 @@ def test_an_unset_variable_is_empty_and_sure_when_the_whole_environment_is_known
     assert script.commands[0].is_sure
 
 
-def test_a_loop_variable_is_not_known_but_the_body_of_a_for_loop_runs():
-    one, two = read("for p in a b; do pip install $p; pip install x; done").commands
+def test_the_body_of_a_loop_over_known_words_is_read_for_each_of_them():
+    commands = read("for p in a $TWO; do pip install $p; done", TWO="b c").commands
+    assert [(each.words[2].text, each.is_sure, each.condition) for each in commands] == [
+        ("a", True, ""),
+        ("b", True, ""),
+        ("c", True, ""),
+    ]
+
+
+@pytest.mark.parametrize("words", ["$(ls)", "*.txt", "$NOPE"])
+def test_the_variable_of_a_loop_over_unknown_words_is_not_known_but_its_body_runs(words):
+    one, two = (
+        each
+        for each in read(f"for p in {words}; do pip install $p; pip install x; done").commands
+        if each.name == "pip"
+    )
     assert not one.is_sure
     assert two.is_sure
     assert two.condition == ""
@@ -86,13 +101,71 @@ def test_a_loop_variable_is_not_known_but_the_body_of_a_for_loop_runs():
         ("case $X in a) y ;; esac; pip install a", ""),
         ("while x; do pip install a; done", "it stands in a while loop"),
         ("until pip install a; do sleep 5; done", ""),
-        ("f() { pip install a; }; f", "it stands in a function"),
+        ("until x; do pip install a; done", "it stands in a while loop"),
+        ("f() { pip install a; }; f", ""),
+        ("function f { pip install a; }; if x; then f; fi", "it stands in an if"),
         ("f() { y; }; pip install a", ""),
+        ("[ -f r ] && pip install a", ""),
+        ("[ -f r ] && pip install a; y", "it depends on a test"),
+        ("[ -f r ] || exit 1; pip install a", ""),
+        ("if x; then exit 0; fi; pip install a", "the script may have ended before"),
+        ("if x; then exit 1; fi; pip install a", ""),
+        ("f() { return; }; f; pip install a", ""),
+        ("for i in 1 2; do x && break; done; pip install a", ""),
     ],
 )
 def test_what_may_not_run_says_why(text, condition):
     command = next(each for each in read(text).commands if each.name == "pip")
     assert command.condition == condition
+
+
+@pytest.mark.parametrize(
+    ("text", "runs"),
+    [
+        ('if [ "$V" = one ]; then pip install a; fi', True),
+        ('if [ "$V" != one ]; then pip install a; fi', False),
+        ("if test $V == two; then y; else pip install a; fi", True),
+        ("if test $V == two; then y; elif [ $V = one ]; then pip install a; else y; fi", True),
+        ('if [[ "$V" == o* && -n $V ]]; then pip install a; fi', True),
+        ('if [[ "$V" == "o*" || ! -n $V ]]; then pip install a; fi', False),
+        ("[ -z $V ] && pip install a; y", False),
+        ("[ -z $V ] || pip install a", True),
+        ("true || pip install a", False),
+        ("false || pip install a", True),
+        ("if [ 3 -ge 12 ]; then pip install a; fi", False),
+        ("if [ ! \\( a = b \\) -a c = c ]; then pip install a; fi", True),
+        ("case $V in two|t*) y ;; o??) pip install a ;; *) y ;; esac", True),
+        ("case $V in two) pip install a ;; esac", False),
+        ("while false; do pip install a; done", False),
+        ("while true; do pip install a && break; done", True),
+        ("if [ -f /there ]; then pip install a; fi", True),
+        ("exit 0; pip install a", False),
+    ],
+)
+def test_what_known_values_decide_is_decided(text, runs):
+    script = read_script(
+        text, environment={"V": "one"}, cwd="/", exists=lambda path: True if path == "/there" else None
+    )
+    assert [each.condition for each in script.commands if each.name == "pip"] == [""] * runs
+
+
+def test_a_variable_set_where_it_may_not_be_is_not_known_afterwards():
+    text = "V=1; W=1; if x; then V=2; cd /y; fi; pip install $V $W"
+    command = read(text).commands[-1]
+    assert [word.sure for word in command.words] == [True, True, False, True]
+    assert command.cwd is None
+
+
+def test_a_function_knows_its_arguments():
+    commands = read('f() { pip install "x==$1" $2; }; f 1 y; f $(cat v)').commands
+    words = [[word.text for word in each.words[2:] if word.sure] for each in commands if each.name == "pip"]
+    assert words == [["x==1", "y"], []]
+
+
+def test_a_pipe_leaves_the_shell_as_it_was_and_tells_what_feeds_a_command():
+    curl, python, pip = read("curl u | (cd /x; python -); pip install y").commands
+    assert (curl.feeding, [word.text for word in python.feeding]) == ((), ["curl", "u"])
+    assert pip.cwd == "/app"
 
 
 def test_a_command_inside_a_substitution_or_behind_xargs_says_so():
@@ -130,7 +203,11 @@ def test_a_here_document_is_no_command_and_its_target_is_a_write():
 
 def test_text_for_other_interpreters_is_given_back_unread():
     assert "import os\n" in read("python3 <<E\nimport os\nE\n").unread
-    assert read("eval pip install x").unread == ("pip install x",)
+    assert read("eval $NOPE pip").unread == (" pip",)
+
+
+def test_what_eval_runs_is_read_where_it_is_known():
+    assert pip_calls('eval "pip install $V"', V="x y") == [["pip", "install", "x", "y"]]
 
 
 def test_the_exec_form_expands_nothing():
