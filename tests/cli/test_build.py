@@ -66,6 +66,7 @@ def test_a_build_as_json_and_again_unchanged(shop):
     assert all(row.keys() == SERVICE_KEYS for row in ran.document["services"])
     again = shop("build", "--json")
     assert [row["state"] for row in again.document["services"]] == ["unchanged", "unchanged"]
+    assert [document["report"]["run"]["number"] for document in (ran.document, again.document)] == [1, 2]
     offline = shop("--offline", "build", "one", "--json")
     assert offline.code == 0, offline
     assert [row["state"] for row in offline.document["services"]] == ["unchanged"]
@@ -107,8 +108,13 @@ def test_an_interrupted_build_stops_the_engines_build(shop, number, code):
     assert ran.err.endswith(
         "error: interrupted\nhint: run the same command again: it continues where this one stopped\n"
     )
+    run = shop("report", "--json").document["run"]
+    assert (run["failure"], run["services"]) == ("interrupted", {"one": "failed"})
     shop.write("one/Dockerfile", DOCKERFILE)
-    assert shop("build", "one").code == 0
+    again = shop("build", "one")
+    assert again.code == 0
+    assert again.out.splitlines()[-1].startswith("total  ")
+    assert "component" in again.out
 
 
 @needs_root

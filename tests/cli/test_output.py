@@ -163,3 +163,14 @@ def test_events_that_cannot_be_written_do_not_end_a_sync(project):
     assert ran.code == 0
     assert "warning: --events /dev/full: nothing more is written there: " in ran.err
     assert project("sync", "--json").document["wheels"][0]["state"] == "cached"
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_a_report_fits_the_terminal_and_has_no_escape_codes(project, columns):
+    assert project("sync", "one").code == 0
+    assert project("sync").code == 0
+    code, written = in_terminal(project, "report", columns=columns, with_stdout=True, NO_COLOR="1")
+    assert code == 0
+    assert "wheels fetched" in written
+    assert "\x1b" not in written
+    assert max(map(len, screen_lines(written)[1:])) <= columns
