@@ -20,6 +20,7 @@ from wheelcache.room import is_full
 
 _FICLONE: Final = 0x40049409
 """Linux's ioctl that makes a file share all blocks of another (ioctl_ficlonerange(2))."""
+_GONE: Final = ".gone"
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
@@ -92,8 +93,18 @@ def write_atomically(file: Path, data: bytes) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """Returns a name for what is being made, or removed, beside *path*; who prunes knows it for one (`layout`)."""
+    """Returns a name for what is being made beside *path*: what a process that is killed leaves so, a prune removes."""
     return path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+
+
+def gone_name(path: Path) -> Path:
+    """Returns a name for what is being removed that was at *path*: whoever sees it may go on with that."""
+    return path.with_name(f"{temporary_name(path).name}{_GONE}")
+
+
+def is_gone_name(path: Path) -> bool:
+    """True for what `gone_name` returns."""
+    return path.name.startswith(".") and path.name.endswith(_GONE)
 
 
 def sync_folder(folder: Path) -> None:

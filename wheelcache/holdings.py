@@ -13,7 +13,7 @@ from typing import Literal
 
 from wheelcache.catalog import Entry
 from wheelcache.digest import Digest, parse_digest
-from wheelcache.files import store_errors
+from wheelcache.files import is_gone_name, store_errors
 from wheelcache.inventory import take_inventory
 from wheelcache.layout import DEAD_SECONDS, Layout, read_layout
 from wheelcache.roots import Roots
@@ -26,6 +26,7 @@ Kind = Literal[
     "quarantine",  # what was put aside
     "lock",  # a lock file beside no partial
     "temporary",  # what a killed process was writing
+    "gone",  # what a killed prune, or the power, left of what it was removing
     "lease",  # what a killed command needed
     "project",  # the needs of a project that is gone
 ]
@@ -118,10 +119,12 @@ class _Look:
             self._items += self._wheels(layout, entries)
             self._items += self._views(layout, entries)
             self._items += self._partials(layout)
-            self._items += self._plain("quarantine", sorted((self._base / "quarantine").iterdir()))
+            aside = [path for path in sorted((self._base / "quarantine").iterdir()) if not is_gone_name(path)]
+            self._items += self._plain("quarantine", aside)
             dead = [finding.path for finding in layout.findings if finding.kind == "temporary"]
-            temporary = self._plain("temporary", dead)
+            temporary = self._plain("temporary", (path for path in dead if not is_gone_name(path)))
             self._items += [item for item in temporary if self._now - item.last_used > DEAD_SECONDS]
+            self._items += self._plain("gone", sorted(self._gone()))
         self._items += self._plain("lease", self._roots.dead_leases())
         for file, (project, why) in self._roots.gone().items():
             self._items += self._plain("project", [file], name=str(project.path), why=why)
@@ -174,6 +177,13 @@ class _Look:
                 path = next((path for path, _ in begun if path.suffix == ".part"), files[0][0])
                 touched = max(found.st_mtime for _, found in begun or files)
                 yield self._holding(kind, path, files, name=digest, digests=frozenset([digest]), last_used=touched)
+
+    def _gone(self) -> Iterator[Path]:
+        """Yields what prunes were removing, wherever; nothing is followed."""
+        folders = [self._base / name for name in ("partial", "views", "projects", "leases", "quarantine")]
+        for folder in (*folders, *(self._base / "blobs" / "sha256").iterdir()):
+            if stat.S_ISDIR(folder.lstat().st_mode):
+                yield from filter(is_gone_name, folder.iterdir())
 
     def _plain(self, kind: Kind, paths: Iterable[Path], *, name: str = "", why: str = "") -> Iterator[Holding]:
         for path in paths:

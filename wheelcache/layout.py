@@ -21,8 +21,8 @@ from wheelcache.ordinary import kind_of
 DEAD_SECONDS: Final = 3600.0
 """A temporary file that nobody touched for so long is dead: writing one takes moments, copying a view minutes."""
 
-_TEMPORARY: Final = re.compile(r"\..+\.\d+\.(tmp|\d+)")
-"""What `write_atomically` and a view in the making are called."""
+_TEMPORARY: Final = re.compile(r"\..+\.\d+\.(tmp|\d+|gone)")
+"""What is called so that is being made (`temporary_name`) or removed (`gone_name`)."""
 
 _FILES: Final = re.compile(r"catalog\.(sqlite(-journal|-wal|-shm)?|lock)|prune\.lock")
 _FOLDERS: Final = frozenset(

@@ -5,7 +5,7 @@ command that leased before then keeps its wheels, and one that comes later sees 
 
 What goes gets another name first, beside its own; it is unlinked once that has reached the disk, and nobody waits for
 that. A power cut may bring back a name that was removed just before, and the bytes under it may be others' by then
-(ext4 with data=writeback gives blocks away at once): so what comes back is none of ours.
+(ext4 with data=writeback gives blocks away at once): so what comes back is none of ours, and the next prune's.
 
 A process that is killed at any step leaves nothing wrong. A view goes before the blobs in it: by itself it is made
 anew, and without it a removed blob's bytes are free. A blob goes before its row in the catalog: a row without a blob
@@ -29,7 +29,7 @@ from typing import Final
 
 from wheelcache.begun import held, partial_files
 from wheelcache.digest import Digest
-from wheelcache.files import date_now, store_errors, sync_folder, temporary_name
+from wheelcache.files import date_now, gone_name, is_gone_name, store_errors, sync_folder
 from wheelcache.holdings import Holding, Holdings
 from wheelcache.pruneplan import Plan, Removal, Tally, is_mounted
 from wheelcache.roots import Roots
@@ -127,7 +127,7 @@ class _Pruning:
             if gone := [digest for removal in batch for digest in self._gone_blobs(removal.holding)]:
                 self._store.forget(gone)
         for path in aside:  # nobody knows it by this name: a gigabyte takes tenths of a second
-            with store_errors(path), suppress(FileNotFoundError):
+            with store_errors(path), suppress(FileNotFoundError):  # another prune may go on with it
                 _remove(path)
 
     def _is_free(
@@ -163,7 +163,9 @@ class _Pruning:
         return bool(times) and max(times) <= item.last_used
 
     def _take_away(self, item: Holding) -> list[Path]:
-        """Gives what goes the names of what killed processes left; returns them."""
+        """Gives what goes names by which nobody knows it any more; returns them."""
+        if is_gone_name(item.path):
+            return [item.path]
         if item.kind not in {"partial", "lock"}:
             return [_move_aside(item.path)]
         (digest,) = item.digests
@@ -189,7 +191,7 @@ class _Pruning:
 
 
 def _move_aside(path: Path) -> Path:
-    target = temporary_name(path)
+    target = gone_name(path)
     path.rename(target)
     date_now(target)  # so that nobody takes it for long dead
     return target
@@ -203,4 +205,5 @@ def _remove(path: Path) -> None:
     for folder, _, _ in os.walk(path):
         with suppress(OSError):
             Path(folder).chmod(0o700)
+    shutil.rmtree(path, ignore_errors=True)  # what another prune removes meanwhile is no reason to stop
     shutil.rmtree(path)

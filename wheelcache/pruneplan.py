@@ -140,6 +140,7 @@ class _Planning:
             "lease": (True, "its command has ended"),
             "project": (True, item.why),
             "temporary": (True, f"nobody has written it for {ago}"),
+            "gone": (True, "a prune that was cut short was removing it"),
             "lock": (self._now - item.last_used >= LEFT_SECONDS, "nobody holds it, and nothing is beside it"),
             "quarantine": (is_old, f"put aside {ago} ago"),
             "partial": (

@@ -1,17 +1,20 @@
-"""Cuts the power of a disk with a volatile cache while `wheelcache sync` writes to it, and looks at what is left.
+"""Cuts the power of a disk with a volatile cache under `wheelcache sync` and `wheelcache prune`; looks at what is left.
 
     python tests/bench/powercut.py [--cuts 200] [--seed N] [--scratch DIR] [--json FILE]
 
 The store lies on an ext4 on a disk that this process plays (see `cutdisk`): it knows what was flushed, and at a random
 moment, or at a random write, it keeps that, and of what was written since all, nothing, the first part or any blocks.
-What is left is the next run's disk; the machine counts as started anew each time. Between cuts blobs are deleted, so
-that there is always something to fetch; in some runs two syncs share the store, or the program is killed and started
-again before the power goes. Of each cut a copy is mounted and looked at:
+What is left is the next run's disk; the machine counts as started anew each time. There are three lockfiles, of which
+some stand at a time: what the others need is pruned, beside running syncs or alone, and so there is always something to
+fetch. In some runs two syncs share the store, or the program is killed and started again before the power goes. Of each
+cut a copy is mounted and looked at:
 
 - the store opens, its catalog too, and so do the notes of what projects need;
-- every blob's bytes are its digest; every blob of which a sync had said that it is in the store is there;
+- every blob's bytes are its digest; every blob of which a sync had said that it is in the store, and that a standing
+  lockfile needs, is there;
 - bytes that a journal says to have reached the disk are the wheel's;
-- `wheelcache verify` finds no rot; the next sync ends well, with right blobs only, and fetches no kept byte again.
+- `wheelcache verify` finds no rot; the next sync ends well, with right blobs only, and fetches no kept byte again; and
+  the next prune leaves no blob that no standing lockfile needs, none that is removed by halves, and all others.
 
 A copy of each disk that fails is kept in the scratch folder. Needs root, FUSE and loop devices. Exit code 1 when
 anything failed, 77 where nothing can be mounted.
@@ -36,7 +39,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 
 from cutdisk import CannotMountError, CutDisk, mounted, new_image, write_sparse
 from measure import amount, require_free, table
@@ -52,16 +55,25 @@ from wheelcache.digest import Digest, parse_digest
 from wheelcache.rates import LARGEST_READ
 
 SIZES: Final = [1_000_000 * size for size in (1, 2, 3, 4, 5, 6, 8, 11, 15, 40)]
-IMAGE: Final = 256 << 20
+IMAGE: Final = 160 << 20
+"""So small that what is written soon takes the place of what was removed."""
+
+GROUPS: Final = 3
 RATE: Final = 60_000_000
 LIMITS: Final = ("60MB/s", "12MB/s", "5MB/s")
 """How fast syncs go: some publish many wheels, some have partials that were brought to the disk several times."""
 
 BOOT: Final = "/proc/sys/kernel/random/boot_id"
-OPTIONS: Final = ("defaults", "commit=1", "commit=1,noauto_da_alloc")
+OPTIONS: Final = (
+    "defaults",
+    "commit=1",
+    "commit=1,noauto_da_alloc",
+    "data=writeback",
+    "data=writeback,noauto_da_alloc",
+)
 """How the disk is mounted: as ext4 does it by itself; with more of what no flush asked for; without its help for those
-who rename what they did not flush. Never with data=writeback: there a file whose removal was cut off comes back with
-the bytes of whatever took its blocks meanwhile, and what is in a store that is pruned would be anybody's guess."""
+who rename what they did not flush; and so that a file whose removal was cut off comes back with the bytes of whatever
+took its blocks meanwhile."""
 
 DEBRIS: Final = frozenset(f"verify: {kind}" for kind in ("journal", "partial", "lock", "temporary"))
 HAND_OVER: Final = 2 * LARGEST_READ
@@ -69,6 +81,9 @@ HAND_OVER: Final = 2 * LARGEST_READ
 
 UNFIT: Final = 77
 LONGEST: Final = 60.0
+
+
+Pruned = Literal["meanwhile", "before", "never"]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -82,6 +97,7 @@ class Found:
         kept: what the disk kept of its cache.
         unflushed: bytes in that cache.
         seconds: from the sync's start to the cut.
+        pruned: the power went while a prune ran, after one had, or there was none.
         published: blobs of which syncs had said that they are in the store.
         partials: bytes of each partial: noted before the cut, usable after it, right of these.
         violations: what is wrong.
@@ -94,6 +110,7 @@ class Found:
     kept: str
     unflushed: int
     seconds: float
+    pruned: Pruned
     published: int
     partials: list[tuple[int, int, int]] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
@@ -120,7 +137,13 @@ class Rounds:
         self._sizes = {parse_digest(f"sha256:{wheel.sha256}"): wheel.size for wheel in wheels}
         self._names = {wheel.filename: parse_digest(f"sha256:{wheel.sha256}") for wheel in wheels}
         self._truth = {digest: made / name for name, digest in self._names.items()}
-        self._lockfile = write_lockfile(work / "pylock.toml", wheels)
+        self._groups: dict[Path, set[Digest]] = {}
+        for number in range(GROUPS):
+            some = [wheel for place, wheel in enumerate(wheels) if place % GROUPS == number]
+            lockfile = write_lockfile(work / f"pylock.{number}.toml", some)
+            self._groups[lockfile] = {parse_digest(f"sha256:{wheel.sha256}") for wheel in some}
+        self._texts = {lockfile: lockfile.read_text() for lockfile in self._groups}
+        self._standing = list(self._groups)
         self._published: set[Digest] = set()
         self._limit = LIMITS[0]
         self._project = work / "elsewhere"
@@ -136,14 +159,15 @@ class Rounds:
         disk = CutDisk(disk_file, self._image, chance=chance, witness=lambda: self._said(events))
         with disk, mounted(disk_file, work / "mounted", options) as folder:
             root = folder / "cache"
-            self._delete_some(root)
+            self._choose_lockfiles()
             boot = self._new_boot()
-            at_request = chance.random() < 0.5
+            syncs, prunes = chance.choice(((1, False), (1, True), (1, True), (2, True), (0, True)))
+            at_request = not syncs or chance.random() < 0.5
             if at_request:
-                disk.cut_at(disk.requests + int(chance.lognormvariate(5.0, 1.2)))
+                disk.cut_at(disk.requests + int(chance.lognormvariate(5.0 if syncs else 3.0, 1.2)))
             began = time.monotonic()
             ends = began + (LONGEST if at_request else chance.uniform(0.2, 7.0))
-            self._sync_until(disk, root, events, boot, ends)
+            pruned = self._run_until(disk, root, events, boot, ends, syncs=syncs, prunes=prunes)
             noted = kept_bytes(root, self._truth)
             disk.cut_now()
             seconds = time.monotonic() - began
@@ -152,6 +176,8 @@ class Rounds:
         self._image = disk.cut.image
         said = disk.cut.witness
         self._published |= said if isinstance(said, set) else set()
+        if prunes:
+            self._published &= self._needed()
         found = Found(
             number=number,
             options=options,
@@ -159,30 +185,42 @@ class Rounds:
             kept=disk.cut.kept,
             unflushed=disk.cut.unflushed,
             seconds=seconds,
+            pruned=pruned,
             published=len(self._published),
         )
         self._look(found, {digest: kept.noted for digest, kept in noted.items()})
         return found
 
-    def _sync_until(self, disk: CutDisk, root: Path, events: Path, boot: Path, ends: float) -> None:
-        """Runs one or two syncs until the cut, or until they are done or the time is over; then kills them."""
-        count = self._chance.choice((1, 1, 2))
+    def _run_until(
+        self, disk: CutDisk, root: Path, events: Path, boot: Path, ends: float, *, syncs: int, prunes: bool
+    ) -> Pruned:
+        """Runs syncs, and prunes one after the other, until the cut, or until all is done or the time is over."""
         kill_at = self._chance.uniform(0.3, 3.0) if self._chance.random() < 0.2 else LONGEST
-        running = [self._start(root, events, boot) for _ in range(count)]
+        running = [self._start_sync(root, events, boot) for _ in range(syncs)]
+        prune: subprocess.Popen[bytes] | None = None
         began = time.monotonic()
+        prune_at = began + self._chance.uniform(0.0, 1.5) * bool(syncs)
         try:
             while time.monotonic() < ends and not disk.was_cut.is_set():
-                if all(process.poll() is not None for process in running):
+                is_over = all(process.poll() is not None for process in running)
+                if prunes and (prune is None or prune.poll() is not None) and time.monotonic() > prune_at:
+                    if is_over and prune is not None:
+                        break
+                    prune = self._start(boot, "prune", "--all", "-q", "--cache-dir", root)
+                    prune_at = time.monotonic() + self._chance.uniform(0.5, 2.0)
+                if is_over and not prunes:
                     os.sync() if self._chance.random() < 0.2 else None
                     break
-                if time.monotonic() > began + kill_at:
+                if time.monotonic() > began + kill_at and syncs:
                     kill_at = LONGEST
                     _kill(running)
-                    running = [self._start(root, events, boot)]
+                    running = [self._start_sync(root, events, boot)]
                 time.sleep(0.005)
         finally:
             disk.cut_now()
-            _kill(running)
+            is_pruning = prune is not None and prune.poll() is None
+            _kill([*running, *([prune] if prune is not None else [])])
+        return "meanwhile" if is_pruning else "before" if prune is not None else "never"
 
     def _look(self, found: Found, noted: dict[Digest, int]) -> None:
         """Mounts a copy and notes everything that is wrong with it."""
@@ -202,6 +240,7 @@ class Rounds:
                         found.partials.append((was, now.usable if now else 0, now.right if now else 0))
                 for each in self._verify(root, boot):
                     found.debris.append(each.kind) if each.kind in DEBRIS else found.violations.append(each)
+                found.violations += self._prune(root, boot)
                 found.violations += self._sync_on(root, boot, {digest: each.right for digest, each in kept.items()})
         except CannotMountError as error:
             found.violations.append(Violation(kind="the file system itself", words=str(error)))
@@ -231,7 +270,7 @@ class Rounds:
         )
         if ran.returncode:
             return [Violation(kind="next sync failed", words=f"exit {ran.returncode}: {ran.stderr.decode()[-500:]}")]
-        found = violations(root, published=self._sizes)
+        found = violations(root, published=self._needed())
         for wheel in json.loads(ran.stdout)["wheels"]:
             most = self._sizes[wheel["digest"]] - kept.get(wheel["digest"], 0)
             if wheel["bytes_fetched"] > most + HAND_OVER:
@@ -239,18 +278,31 @@ class Rounds:
                 found.append(Violation(kind="kept bytes fetched again", words=words))
         return found
 
-    def _delete_some(self, root: Path) -> None:
-        """Deletes published blobs until there is something to fetch that takes a while."""
-        present = sorted(blobs(root))
-        self._chance.shuffle(present)
-        wanted = self._chance.uniform(0.2, 0.9) * sum(self._sizes.values())
-        missing = sum(size for digest, size in self._sizes.items() if digest not in present)
-        for digest in present:
-            if missing < wanted:
-                missing += self._sizes[digest]
-                self._published.discard(digest)
-                name = digest.removeprefix("sha256:")
-                (root / "v1" / "blobs" / "sha256" / name[:2] / name).unlink()
+    def _prune(self, root: Path, boot: Path) -> list[Violation]:
+        """Prunes all that nobody needs: nothing else is to go, and that for good."""
+        argv = self._argv(boot, "prune", "--all", "--cache-dir", root)
+        ran = subprocess.run(argv, capture_output=True, cwd=self._project, check=False)
+        if ran.returncode:
+            return [Violation(kind="next prune failed", words=f"exit {ran.returncode}: {ran.stderr.decode()[-500:]}")]
+        found = []
+        if lost := (self._published & self._needed()) - blobs(root):
+            found.append(Violation(kind="needed blobs pruned", words=", ".join(sorted(lost))))
+        if left := blobs(root) - self._needed():
+            found.append(Violation(kind="nobody's blobs left", words=", ".join(sorted(left))))
+        if gone := list(root.rglob("*.gone")):
+            found.append(Violation(kind="removed by halves", words=", ".join(map(str, gone))))
+        return found
+
+    def _choose_lockfiles(self) -> None:
+        """Lets some lockfiles stand, and takes the others away."""
+        self._standing = self._chance.sample(list(self._groups), self._chance.randint(1, GROUPS))
+        for lockfile, text in self._texts.items():
+            lockfile.unlink(missing_ok=True)
+            if lockfile in self._standing:
+                lockfile.write_text(text)
+
+    def _needed(self) -> set[Digest]:
+        return {digest for lockfile in self._standing for digest in self._groups[lockfile]}
 
     def _said(self, events: Path) -> set[Digest]:
         """Returns of which wheels syncs have said by now that they are in the store."""
@@ -258,14 +310,17 @@ class Rounds:
         finished = [line for line in lines if line["event"] == "WheelFinished"]
         return {self._names[line["filename"]] for line in finished if line["state"] in ("downloaded", "resumed")}
 
-    def _start(self, root: Path, events: Path, boot: Path) -> subprocess.Popen[bytes]:
-        argv = self._argv(boot, *self._sync(root), "--events", events, "-q", "--limit-rate", self._limit)
+    def _start_sync(self, root: Path, events: Path, boot: Path) -> subprocess.Popen[bytes]:
+        return self._start(boot, *self._sync(root), "--events", events, "-q", "--limit-rate", self._limit)
+
+    def _start(self, boot: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
+        argv = self._argv(boot, *arguments)
         with (self._work / "log").open("ab") as log:
             return subprocess.Popen(argv, cwd=self._project, stdout=log, stderr=log, start_new_session=True)
 
     def _sync(self, root: Path) -> list[str | Path]:
         target = ["--python", "3.11", "--platform", "manylinux_2_28_x86_64"]
-        return ["sync", self._lockfile, *target, "--cache-dir", root]
+        return ["sync", *self._standing, *target, "--cache-dir", root]
 
     def _argv(self, boot: Path, *arguments: str | Path) -> list[str | Path]:
         """Returns a command line that runs wheelcache as if the machine had been started anew as *boot* says."""
@@ -324,7 +379,7 @@ def main() -> int:
 def _say(found: Found) -> None:
     print(
         f"{found.number}: {found.options}, at {found.limit}, after {found.seconds:.2f} s, "
-        f"{amount(found.unflushed)} unflushed, of which {found.kept} kept; "
+        f"{amount(found.unflushed)} unflushed, of which {found.kept} kept; pruned {found.pruned}; "
         f"{found.published} published, {len(found.partials)} partials",
         flush=True,
     )
@@ -358,6 +413,9 @@ def _show(found: Sequence[Found], seed: int, work: Path) -> int:
     )
     print(f"\nseed {seed}\n{table(head, rows)}")
     kept = Counter(one.kept for one in found)
+    for prune in get_args(Pruned):
+        some = [one for one in found if one.pruned == prune]
+        print(f"cuts with a prune {prune}: {len(some)}, with violations: {sum(bool(one.violations) for one in some)}")
     print("of what was not flushed the disk kept: " + ", ".join(f"{word} {count}" for word, count in kept.items()))
     for kind, count in Counter(each for one in found for each in one.debris).most_common():
         print(f"  tidied up, {kind}: {count}")
@@ -369,7 +427,9 @@ def _show(found: Sequence[Found], seed: int, work: Path) -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Cut the power while wheelcache syncs; look at what is left.")
+    parser = argparse.ArgumentParser(
+        description="Cut the power while wheelcache syncs and prunes; look at what is left."
+    )
     parser.add_argument("--cuts", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.randrange(10**9))
     parser.add_argument("--scratch", type=Path, default=None, help="a folder on a disk with 1.5 GB free")

@@ -26,6 +26,7 @@ from wheelcache.prune import prune
 from wheelcache.pruneplan import Limits, plan_prune
 from wheelcache.roots import Roots
 from wheelcache.store import Store
+from wheelcache.verify import verify_store
 from wheelcache.views import make_view
 
 DAY = 86_400.0
@@ -254,14 +255,28 @@ def test_what_goes_loses_its_name_on_the_disk_before_its_bytes(store, roots, tmp
     assert names[-1] == ""
 
 
-def test_what_a_killed_prune_renamed_goes_with_the_next_one_once_nobody_can_be_at_it(store, roots):
-    blob = put(store, ONE) and store.blob(ONE.digest)
-    renamed = blob.rename(blob.with_name(f".{blob.name}.4711.12"))
-    roots.pin([TWO.digest])
-    assert removed(run_prune(store, roots)) == []
-    age(renamed, 3700)
-    assert removed(run_prune(store, roots)) == [("temporary", renamed.name)]
-    assert list(blob.parent.iterdir()) == []
+@pytest.mark.parametrize("folder", ["blobs/sha256/ab", "partial", "views", "projects", "leases", "quarantine"])
+def test_what_a_prune_was_removing_when_it_was_killed_goes_with_the_next_one(store, roots, tmp_path, folder):
+    place = store.root / "v1" / folder
+    place.mkdir(exist_ok=True)
+    file, view = place / f".{'ab' * 32}.47.11.gone", place / f".{'cd' * 16}.47.12.gone"
+    file.write_bytes(bytes(10))
+    (view / "wheels").mkdir(parents=True)
+    (view / "wheels" / "a.whl").symlink_to(tmp_path)
+    (place / ".link.47.13.gone").symlink_to(tmp_path, target_is_directory=True)
+    roots.pin([ONE.digest])
+    done = run_prune(store, roots)
+    assert {kind for kind, _ in removed(done)} == {"gone"}
+    assert list(place.iterdir()) == []
+    assert tmp_path.is_dir()
+
+
+def test_what_a_prune_is_removing_is_no_finding_of_a_verify_meanwhile(store):
+    put(store, ONE)
+    blob = store.blob(ONE.digest)
+    blob.rename(blob.with_name(f".{blob.name}.47.11.gone"))
+    report = verify_store(store, fast=False, threads=1, emit=lambda _event: None, stop=threading.Event())
+    assert report.findings == []
 
 
 def test_rows_of_blobs_that_are_gone_leave_the_catalog(store, roots):
