@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from builders.contextfiles import ContextPath
-from builders.dockerfile import Dockerfile, parse_dockerfile
+from builders.dockerfile import Dockerfile, decode_dockerfile, parse_dockerfile
 from builders.installs import Findings, Install, find_installs
 from builders.services import Service
 from wheelcache.errors import ProjectFileError
@@ -119,10 +119,10 @@ def _dockerfile_text(service: Service) -> str:
     if service.dockerfile is None:
         return service.inline or ""
     try:
-        return service.dockerfile.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
+        return decode_dockerfile(service.dockerfile.read_bytes())
+    except OSError as error:
         raise ProjectFileError(
-            f"{service.dockerfile}: expected a Dockerfile in UTF-8: {error}", hint="check the file and its permissions"
+            f"{service.dockerfile}: expected a Dockerfile: {error}", hint="check the file and its permissions"
         ) from error
 
 

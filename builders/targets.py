@@ -10,6 +10,7 @@ from pathlib import Path
 from builders.attempt import Builder
 from builders.commands import BuildRequest
 from builders.contexts import unique_context
+from builders.dockerfile import encode_dockerfile
 from builders.engine import Engine
 from builders.errors import BuildError, EngineError
 from builders.installs import Install
@@ -212,7 +213,7 @@ class TargetFinder:
         with tempfile.TemporaryDirectory(prefix="wheelcache-probe-") as scratch:
             folder = Path(scratch)
             copy = folder / "Dockerfile"
-            copy.write_bytes(probe_dockerfile(reading.dockerfile, install).encode())
+            copy.write_bytes(encode_dockerfile(probe_dockerfile(reading.dockerfile, install)))
             request = BuildRequest(
                 context=unique_context(folder, service.context, service.name),
                 dockerfile=copy,

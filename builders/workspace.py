@@ -11,7 +11,7 @@ from typing import Final
 
 from builders.commands import BuildRequest
 from builders.contexts import unique_context
-from builders.dockerfile import Dockerfile
+from builders.dockerfile import Dockerfile, encode_dockerfile
 from builders.pipconf import pip_conf, uv_toml
 from builders.reading import Reading
 from builders.rewrite import Rewritten, rewrite_dockerfile
@@ -80,7 +80,7 @@ def difference(reading: Reading, copy: Rewritten) -> str:
         fromfile=reading.service.where,
         tofile=f"{reading.service.where} (as built)",
     )
-    return without_userinfo("".join(lines))
+    return encode_dockerfile(without_userinfo("".join(lines))).decode(errors="replace")
 
 
 def lay_out(folder: Path, dressing: Dressing, *, attempt: int) -> BuildRequest:
@@ -93,7 +93,7 @@ def lay_out(folder: Path, dressing: Dressing, *, attempt: int) -> BuildRequest:
     """
     reading, service = dressing.reading, dressing.reading.service
     copy = folder / "Dockerfile"
-    copy.write_bytes(rewritten(reading, mode=dressing.mode, offline=dressing.offline).text.encode())
+    copy.write_bytes(encode_dockerfile(rewritten(reading, mode=dressing.mode, offline=dressing.offline).text))
     _carry_ignore_rules(service.dockerfile, copy)
     compose = service.compose
     contexts = dict(compose.additional_contexts) if compose is not None else {}
