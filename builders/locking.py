@@ -39,6 +39,7 @@ class LockedService:
         lockfile: None where it is missing and nothing was to be changed.
         target: what its wheels fit; None where that is not known.
         wheels: what the target needs.
+        build_only: normalised names of what projects are built with, and its image does not hold.
         kept: what its images hold already and serves, by normalised name (PEP 503): the version.
     """
 
@@ -49,6 +50,7 @@ class LockedService:
     lockfile: Lockfile | None
     target: Target | None
     wheels: tuple[LockedWheel, ...]
+    build_only: frozenset[str] = frozenset()
     kept: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -170,7 +172,8 @@ def _base_changed(reading: Reading, ground: Ground, standing: Lockfile | None) -
     recorded = standing.record if standing is not None else None
     if standing is None or recorded is None:
         return ""
-    held, needed = ground.held(reading), {*recorded.base, *(package.name for package in standing.pylock.packages)}
+    packages = {str(package.name) for package in standing.pylock.packages}
+    held, needed = ground.held(reading), {*recorded.base, *packages} - set(recorded.build_only)
     for name in sorted(needed):
         then, now = recorded.base.get(name, ""), held.get(name, "")
         if then != now:
@@ -195,6 +198,7 @@ def _standing(entry: _Entry, *, state: LockState | None = None) -> LockedService
         lockfile=entry.standing,
         target=target,
         wheels=wheels,
+        build_only=frozenset(record.build_only) if record is not None else frozenset(),
         kept={name: version for name, version in record.base.items() if name not in fetched} if record else {},
     )
 
@@ -223,7 +227,7 @@ def _groups(entries: Sequence[_Entry]) -> list[list[_Entry]]:
     """Returns the services that can be resolved together: one target, one demand each, of one manner."""
     groups: dict[object, list[_Entry]] = {}
     for entry in entries:
-        merged = merge_neighbours(_demands(entry))
+        merged = merge_neighbours(_lasting(entry))
         target = digest_of_json(entry.target.as_toml()) if entry.target is not None else ""
         key: object = (target, merged[0].manner, merged[0].installed) if len(merged) == 1 else entry.path
         groups.setdefault(key, []).append(entry)
@@ -239,7 +243,7 @@ def _joint(
         return None
     names = ", ".join(entry.reading.service.name for entry in group)
     locker.emit(Note(level="info", message=f"resolving {names} together for {target.describe()}"))
-    demands = [demand for entry in group for demand in _demands(entry)]
+    demands = [demand for entry in group for demand in _lasting(entry)]
     try:
         return locker.resolve(demands, target, preferences=preferences, upgrade=wishes.upgrades).document
     except ResolveError as error:
@@ -280,7 +284,8 @@ def _lock_one(
         services=service.names,
         target=target,
         inputs=entry.inputs,
-        base={name: version for name, version in held.items() if name in needed},
+        base={name: version for name, version in held.items() if name in needed - resolution.build_only},
+        build_only=tuple(sorted(resolution.build_only)),
         base_constraints=entry.ground.constraint_files(entry.reading) if entry.ground is not None else {},
     )
     lockfile = locker.finish(entry.path, resolution.document, record=record, known_sizes=known_sizes)
@@ -288,6 +293,11 @@ def _lock_one(
         shown = ", ".join(f"{name} {version}" for name, version in sorted(resolution.kept.items()))
         locker.emit(Note(level="info", message=f"{service.name}: its base image brings {shown}"))
     return replace(entry, standing=lockfile)
+
+
+def _lasting(entry: _Entry) -> list[Demand]:
+    """Returns the same without what projects are built with: services need not agree on that."""
+    return [demand for demand in _demands(entry) if not demand.for_build]
 
 
 def _demands(entry: _Entry) -> tuple[Demand, ...]:

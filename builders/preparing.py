@@ -75,7 +75,7 @@ class Prepared:
     @property
     def expected(self) -> tuple[tuple[str, str], ...]:
         """Name and version of what the image should hold, its base's part included; not what is uninstalled again."""
-        versions = {wheel.name: wheel.version for wheel in self.locked.wheels} | self._kept_in_image
+        versions = {wheel.name: wheel.version for wheel in _lasting(self.locked)} | self._kept_in_image
         return tuple(pair for pair in versions.items() if pair[0] not in self.reading.findings.uninstalled)
 
     @property
@@ -96,13 +96,18 @@ class Prepared:
         stages, installs = self.reading.findings.stages, self.reading.installs
         chain = stages.chain(stages.final)
         staying = [install for install in installs if _stays(install, chain)]
-        locked = frozenset(wheel.name for wheel in self.locked.wheels).union(self._kept_in_image)
+        locked = frozenset(wheel.name for wheel in _lasting(self.locked)).union(self._kept_in_image)
         if installs and len(staying) == len(installs):
             return locked
         brought = {wheel.name for wheel in self.shared.wheels} if self.shared is not None else set[NormalizedName]()
         brought |= self._kept_in_image.keys()
         named = {name for install in staying for name in _named(install, self.reading, self.locked.target)}
         return locked & (brought | named)
+
+
+def _lasting(service: LockedService) -> tuple[LockedWheel, ...]:
+    """Returns the wheels that are installed into the image, not only into an environment that a project is built in."""
+    return tuple(wheel for wheel in service.wheels if wheel.name not in service.build_only)
 
 
 def _named(install: Install, reading: Reading, target: Target | None) -> Iterator[NormalizedName]:
@@ -144,7 +149,7 @@ def prepare(
         Sharer(
             name=each.name,
             ground=(each.base_id, _target_key(each.locked)),
-            wheels=each.locked.wheels,
+            wheels=_lasting(each.locked),
             takes_light=each.share.takes_light,
         )
         for each in prepared

@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 from builders.contextfiles import ContextPath
 from builders.dockerfile import Dockerfile, decode_dockerfile, parse_dockerfile
 from builders.installs import Findings, Install, find_installs
+from builders.localproject import ProjectNeeds, read_project
 from builders.services import Service
 from wheelcache.errors import ProjectFileError
 from wheelcache.pins import read_closure, read_text
@@ -78,24 +79,32 @@ def read_service(service: Service, *, base_envs: Mapping[str, Mapping[str, str]]
         named_contexts=frozenset(contexts),
         has=lambda path: (found := _on_disk(path, service, contexts)) is not None and found.is_file(),
     )
+    needs = [_needs(install, service, contexts) for install in findings.installs]
     if service.requirements is not None:
         asked = [(_demand_of_files(service.requirements, service, findings.installs), findings.installs)]
         paths = list(service.requirements)
         reasons: list[str] = []
     else:
-        asked = [(_demand(install, service, contexts), (install,)) for install in findings.installs]
+        asked = [
+            (_demand(install, need, service, contexts), (install,))
+            for install, need in zip(findings.installs, needs, strict=True)
+        ]
         paths = [path for install in findings.installs for path in _paths(install, service, contexts)]
         reasons = [f"line {install.line}: {reason}" for install in findings.installs for reason in install.unlockable]
         reasons += [
-            f"line {install.line}: the local project {project.folder} is built from source"
-            for install in findings.installs
-            for project in install.local_projects
+            f"line {install.line}: {reason}"
+            for install, need in zip(findings.installs, needs, strict=True)
+            for reason in need.unlockable
         ]
         reasons += [
             f"line {foreign.line}: {foreign.tool} installs what only it knows"
             for foreign in findings.foreign
             if foreign.is_python
         ]
+    # Last, and so in versions that agree with what is installed; nothing of it stays.
+    asked += [
+        (_build_demand(install, need), (install,)) for install, need in zip(findings.installs, needs, strict=True)
+    ]
     texts = read_closure(paths, read=read_text)
     reasons += _reasons_in(texts, service)
     asked = [(demand, installs) for demand, installs in asked if demand.lines]
@@ -155,12 +164,41 @@ def _paths(install: Install, service: Service, contexts: Mapping[str, Path]) -> 
     return [found for path in wanted if (found := _on_disk(path, service, contexts)) is not None]
 
 
-def _demand(install: Install, service: Service, contexts: Mapping[str, Path]) -> Demand:
+def _needs(install: Install, service: Service, contexts: Mapping[str, Path]) -> ProjectNeeds:
+    """Returns what it takes to install the local projects that a command names."""
+    needs: list[ProjectNeeds] = []
+    reasons: list[str] = []
+    for project in install.local_projects:
+        folder = _on_disk(project.folder, service, contexts)
+        if folder is None:
+            reasons.append(f"the local project {project.folder} lies outside of its build context")
+            continue
+        need = read_project(folder, extras=project.extras, is_editable=project.editable, tool=install.tool)
+        needs.append(need)
+        reasons += [f"the local project {project.folder}: {reason}" for reason in need.unlockable]
+    return ProjectNeeds(
+        requirements=tuple(line for need in needs for line in need.requirements) if not install.no_deps else (),
+        build=tuple(line for need in needs for line in need.build) if not reasons else (),  # online it gets them
+        unlockable=tuple(reasons),
+    )
+
+
+def _build_demand(install: Install, needs: ProjectNeeds) -> Demand:
+    return Demand(
+        lines=needs.build,
+        index_url=install.index_url or None,
+        extra_index_urls=install.extra_index_urls,
+        find_links=tuple(link for link in install.find_links if "://" in link),
+        for_build=True,
+    )
+
+
+def _demand(install: Install, needs: ProjectNeeds, service: Service, contexts: Mapping[str, Path]) -> Demand:
     def lines(option: str, paths: Sequence[ContextPath]) -> list[str]:
         return [f"{option} {found}" for path in paths if (found := _on_disk(path, service, contexts)) is not None]
 
     files = [found for path in install.requirement_files if (found := _on_disk(path, service, contexts)) is not None]
-    asked = [*install.requirements, *(line for file in files for line in _lines_of(file))]
+    asked = [*install.requirements, *needs.requirements, *(line for file in files for line in _lines_of(file))]
     return Demand(
         lines=(*asked, *lines("-c", install.constraint_files)) if asked else (),
         index_url=install.index_url or None,

@@ -72,6 +72,7 @@ class LockRecord:
         inputs: digest of everything that went into it.
         base: what the images hold of all that is needed, by normalised name (PEP 503): versions. What of it has no
             package in the lockfile serves as it is there; the rest is replaced.
+        build_only: normalised names of what projects are built with, and no image holds in the end.
         base_constraints: constraint files in the images that were obeyed, by path: digests.
     """
 
@@ -79,6 +80,7 @@ class LockRecord:
     target: Target
     inputs: Digest
     base: Mapping[str, str] = field(default_factory=dict)
+    build_only: tuple[str, ...] = ()
     base_constraints: Mapping[str, Digest] = field(default_factory=dict)
 
 
@@ -219,6 +221,7 @@ def _record(table: object, path: Path) -> LockRecord:
             target=target_from_toml(table.get("target")),
             inputs=parse_digest(str(table.get("inputs"))),
             base={str(name): str(version) for name, version in table.get("base", {}).items()},
+            build_only=tuple(str(name) for name in table.get("build-only", [])),
             base_constraints={
                 str(path): parse_digest(str(digest)) for path, digest in table.get("base-constraints", {}).items()
             },
@@ -246,6 +249,7 @@ def completed_lock(
         "wheels": len(sizes),
         "target": record.target.as_toml(),
         **({"base": dict(sorted(record.base.items()))} if record.base else {}),
+        **({"build-only": list(record.build_only)} if record.build_only else {}),
         **({"base-constraints": dict(sorted(record.base_constraints.items()))} if record.base_constraints else {}),
     }
     return {

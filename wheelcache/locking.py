@@ -46,10 +46,12 @@ class Resolution:
     Attributes:
         document: what is to be fetched, as a PEP 751 document.
         kept: what is installed already and serves: normalised name (PEP 503) to version.
+        build_only: normalised names of what projects are built with, and nothing else needs.
     """
 
     document: dict[str, Any]
     kept: Mapping[str, str]
+    build_only: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,6 +136,7 @@ class Locker:
         merged: dict[str, Any] = {}
         earlier: list[str] = []
         found: dict[str, set[str]] = {}
+        lasting: set[str] = set()
         for demand in demands:
             given = demand
             if merged:
@@ -145,12 +148,13 @@ class Locker:
             document, kept = part_installed(resolved, demand.installed)
             for name, version in kept.items():
                 found.setdefault(name, set()).add(version)
+            lasting |= set() if demand.for_build else {package["name"] for package in document["packages"]}
             merged = merge_documents([merged, document]) if merged else document
             earlier += self.resolver.roots(demand)
         fetched = {package["name"] for package in merged["packages"]}
         torn = frozenset(name for name, versions in found.items() if len(versions) > 1 or name in fetched)
         one = {name: versions.pop() for name, versions in found.items() if name not in torn}
-        return Resolution(document=merged, kept=one), torn
+        return Resolution(document=merged, kept=one, build_only=frozenset(fetched - lasting)), torn
 
     def finish(
         self, path: Path, document: Mapping[str, Any], *, record: LockRecord, known_sizes: Mapping[Digest, int]

@@ -45,6 +45,7 @@ class Demand:
         sees_installed: True when the command takes what its image holds already as installed.
         renewed: normalised names (PEP 503) that are upgraded even where an older version is installed.
         installed: what the image holds, as far as the command sees it.
+        for_build: True for what a project is built with, in an environment of its own that does not stay.
     """
 
     lines: tuple[str, ...]
@@ -59,6 +60,7 @@ class Demand:
     sees_installed: bool = False
     renewed: tuple[str, ...] = ()
     installed: tuple[Installed, ...] = ()
+    for_build: bool = False
 
     @property
     def manner(self) -> tuple[object, ...]:
@@ -72,6 +74,7 @@ class Demand:
             self.no_deps,
             self.mixes_indexes,
             self.sees_installed,
+            self.for_build,
         )
 
 
