@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _TICK_SECONDS: Final = 0.1
 _FLUSH_SECONDS: Final = 2.0
+_FLUSH_BYTES: Final = 16 << 20
+"""What comes is brought to the disk so often, and once it is so much, all partials together: a power cut costs about
+that."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,7 +229,7 @@ class Watch:
 
     @contextmanager
     def flushing(self, partial: Partial) -> Iterator[None]:
-        """Brings a partial's bytes to the disk every few seconds for as long as the context lasts."""
+        """Brings a partial's bytes to the disk again and again for as long as the context lasts."""
         with self._guard:
             self._partials.add(partial)
         try:
@@ -280,14 +283,19 @@ class Watch:
             reading.samples.popleft()
 
     def _flush(self) -> None:
-        while not self._over.wait(_FLUSH_SECONDS):
+        flushed = self.clock()
+        while not self._over.wait(_TICK_SECONDS):
+            is_time = self.clock() - flushed >= _FLUSH_SECONDS
+            if is_time:
+                flushed = self.clock()
             with self._guard:
                 partials = list(self._partials)
             for partial in partials:
-                try:
-                    partial.flush()
-                except StoreError:
-                    continue  # the mark stays where it is; the worker meets the same disk and reports it
+                if is_time or partial.unsynced * len(partials) >= _FLUSH_BYTES:
+                    with suppress(
+                        StoreError
+                    ):  # the mark stays where it is; the worker meets the same disk and reports it
+                        partial.flush()
 
 
 def _observe(reading: Reading, observed: dict[str, Observed], *, now: float, is_over: bool = False) -> None:

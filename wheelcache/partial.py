@@ -122,6 +122,12 @@ class Partial:
         """True when every byte is there; whether they are right, `digest` says."""
         return self.size is not None and self.present == self.size
 
+    @property
+    def unsynced(self) -> int:
+        """Bytes that are on their way to the disk: what a power cut would cost now."""
+        with self._guard:
+            return sum(mark.written - mark.synced for mark in self._marks)
+
     def missing(self) -> list[Span]:
         """Returns what is not there yet, in order; of unknown size, the last span has no end."""
         with self._guard:
