@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -31,33 +31,14 @@ _FILE_SUFFIXES: Final = (
     ".md",
     ".conf",
 )
-_READERS: Final = frozenset(
-    {
-        "[",
-        "awk",
-        "cat",
-        "chmod",
-        "chown",
-        "cp",
-        "cut",
-        "echo",
-        "grep",
-        "head",
-        "ls",
-        "pip",
-        "pip3",
-        "sort",
-        "stat",
-        "tail",
-        "test",
-        "uv",
-        "wc",
-        "python",
-        "python3",
-        "md5sum",
-        "sha256sum",
-    }
+_READERS: Final = re.compile(
+    r"\[|\[\[|awk|cat|chmod|chown|chgrp|cut|echo|e?grep|head|ls|md5sum|pip[\d.]*|python[\d.]*|sha\d+sum|sort|stat|tail|test"
+    r"|uniq|uv|wc"
 )
+_CLONE_VALUED: Final = frozenset(
+    ["-b", "--branch", "--depth", "-o", "--origin", "-j", "--jobs", "-c", "--config", "--reference", "-u", "--filter"]
+)
+"""Options of `git clone` that take the next word."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
@@ -94,6 +75,9 @@ Found = ContextPath | InlineFile | Unmapped
 Has = Callable[[ContextPath], bool]
 """Tells whether a context holds a file."""
 
+TextOf = Callable[[ContextPath], str | None]
+"""Returns what a context's file says; None where it is no text."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Copied:
@@ -109,7 +93,7 @@ class ContextFiles:
 
     Args:
         stages: of the Dockerfile.
-        script_of: what a RUN runs.
+        script_of: what the RUN runs that is step number so-and-so of a stage.
         named_contexts: names given by `--build-context` or compose's `additional_contexts`.
         has: tells whether a context holds a file; None where nobody can tell, then names decide.
     """
@@ -117,7 +101,7 @@ class ContextFiles:
     def __init__(
         self,
         stages: Stages,
-        script_of: Callable[[Step], Script],
+        script_of: Callable[[int, int], Script],
         *,
         named_contexts: frozenset[str] = frozenset(),
         has: Has | None = None,
@@ -127,21 +111,25 @@ class ContextFiles:
         self.named_contexts = named_contexts
         self.has = has or _looks_like_one
 
-    def find(self, path: str, *, stage: int, step: int) -> Found:
+    def find(self, path: str, *, stage: int, step: int, earlier: Iterable[Command] = ()) -> Found:
         """Returns where *path* came from, as step number *step* of *stage* sees it.
 
         Args:
             path: absolute, inside the image.
             stage: the stage's index.
             step: index into its steps; that step's own mounts count, later steps do not.
+            earlier: what that step itself ran before it looks.
         """
         steps = self.stages.stages[stage].steps
         if step < len(steps):
+            changed = _changed(path, earlier, steps[step].instruction.line)
+            if changed is not None:
+                return changed
             mounted = self._mounted(path, steps[step], stage)
             if mounted is not None:
                 return mounted
-        for each in reversed(steps[:step]):
-            found = self._through(path, each, stage)
+        for number in reversed(range(min(step, len(steps)))):
+            found = self._through(path, stage, number)
             if found is not None:
                 return found
         parent = self.stages.stages[stage].parent
@@ -149,13 +137,11 @@ class ContextFiles:
             return self.find(path, stage=parent, step=len(self.stages.stages[parent].steps))
         return Unmapped(reason=f"{path} is not copied from the build context")
 
-    def _through(self, path: str, step: Step, stage: int) -> Found | None:
+    def _through(self, path: str, stage: int, number: int) -> Found | None:
+        step = self.stages.stages[stage].steps[number]
         instruction = step.instruction
         if instruction.keyword == "RUN":
-            changed = any(_writes(command, path) for command in self.script_of(step).commands)
-            return (
-                Unmapped(reason=f"{path} is made or changed by the RUN in line {instruction.line}") if changed else None
-            )
+            return _changed(path, self.script_of(stage, number).commands, instruction.line)
         if instruction.keyword not in {"COPY", "ADD"}:
             return None
         for heredoc, target in _inline_files(step):
@@ -191,6 +177,17 @@ class ContextFiles:
             line = step.instruction.line
             return Unmapped(reason=f"{source} comes from the image {origin} (line {line})")
         return self.find("/" + source.lstrip("/"), stage=other, step=len(self.stages.stages[other].steps))
+
+
+def _changed(path: str, commands: Iterable[Command], line: int) -> Unmapped | None:
+    """Returns what *commands* of the RUN in *line* did to *path*; None where they leave it as it is."""
+    for command in commands:
+        clone = _cloned(command)
+        if clone and (path == clone or path.startswith(f"{clone}/")):
+            return Unmapped(reason=f"{path} comes from the git repository that line {line} clones")
+        if _writes(command, path):
+            return Unmapped(reason=f"{path} is made or changed by the RUN in line {line}")
+    return None
 
 
 def copies_of(step: Step) -> Iterator[_Copied]:
@@ -267,7 +264,20 @@ def _writes(command: Command, path: str) -> bool:
         return path in {words[-1], *(join(words[-1], basename(word)) for word in words[:-1])}
     if command.name == "sed" and not any(re.match(r"-\w*i|--in-place", word) for word in command.arguments):
         return False
-    return path in words and command.name not in _READERS
+    return path in words and not _READERS.fullmatch(command.name)
+
+
+def _cloned(command: Command) -> str:
+    """Returns the folder that `git clone` makes; empty for other commands."""
+    arguments = [word for word in command.arguments if word]
+    if command.name != "git" or "clone" not in arguments:
+        return ""
+    rest = arguments[arguments.index("clone") + 1 :]
+    operands = [word for option, word in pairwise(("", *rest)) if word[0] != "-" and option not in _CLONE_VALUED]
+    if not operands:
+        return ""
+    name = operands[1] if len(operands) > 1 else basename(operands[0].rstrip("/")).removesuffix(".git")
+    return normpath(join(command.cwd or "/", name))
 
 
 def _outputs(arguments: tuple[str, ...]) -> Iterator[str]:

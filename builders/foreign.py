@@ -9,28 +9,53 @@ from typing import Final
 from builders.pipcommand import module_run, recognise_call, subcommand_of
 from builders.shellcommand import Command
 
-_INSTALLERS: Final[Mapping[str, frozenset[str]]] = {
-    "bun": frozenset({"add", "install"}),
-    "conda": frozenset({"install", "create", "update", "env", "run"}),
-    "easy_install": frozenset(),
-    "hatch": frozenset({"run", "build", "env"}),
-    "mamba": frozenset({"install", "create", "update", "env", "run"}),
-    "micromamba": frozenset({"install", "create", "update", "env", "run"}),
-    "npm": frozenset({"add", "ci", "i", "install"}),
-    "pdm": frozenset({"add", "install", "sync", "update"}),
-    "pipenv": frozenset({"install", "sync", "update"}),
-    "pipx": frozenset({"install", "inject", "run"}),
-    "pixi": frozenset({"add", "install", "run"}),
-    "pnpm": frozenset({"add", "i", "install"}),
-    "poetry": frozenset({"add", "install", "sync", "update"}),
-    "rye": frozenset({"add", "install", "sync"}),
-    "uvx": frozenset(),
-    "yarn": frozenset({"add", "install"}),
-}
-"""By program: the subcommands that install; none listed means that any call does."""
+_CONDA: Final = "takes conda packages, which are no wheels: install them with pip, or build on an image that has them"
+_OWN_LOCK: Final = "reads a lock of its own: write it out with {}, and pip install -r that"
 
-_PYTHON_PACKAGES: Final = frozenset(_INSTALLERS) - {"bun", "npm", "pnpm", "yarn"}
-_UV: Final = frozenset({"add", "build", "lock", "run", "sync", "tool"})
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Installer:
+    """A program that installs.
+
+    Attributes:
+        verbs: the subcommands that do; none listed means that any call does.
+        why: why it is not locked and the way out; empty where what it installs is no Python.
+    """
+
+    verbs: frozenset[str]
+    why: str
+
+
+def _installer(verbs: str, why: str) -> _Installer:
+    return _Installer(verbs=frozenset(verbs.split()), why=why)
+
+
+_INSTALLERS: Final[Mapping[str, _Installer]] = {
+    "bun": _installer("add install", ""),
+    "conda": _installer("install create update env run", _CONDA),
+    "easy_install": _installer("", "fetches by itself: use pip install"),
+    "hatch": _installer("run build env", "makes environments of its own: use pip install ."),
+    "mamba": _installer("install create update env run", _CONDA),
+    "micromamba": _installer("install create update env run", _CONDA),
+    "npm": _installer("add ci i install", ""),
+    "pdm": _installer("add install sync update", _OWN_LOCK.format("pdm export -o requirements.txt")),
+    "pipenv": _installer("install sync update", _OWN_LOCK.format("pipenv requirements > requirements.txt")),
+    "pipx": _installer("install inject run", "makes an environment of its own: use pip install"),
+    "pixi": _installer("add install run", _CONDA),
+    "pnpm": _installer("add i install", ""),
+    "poetry": _installer("add install sync update", _OWN_LOCK.format("poetry export -o requirements.txt")),
+    "rye": _installer("add install sync", _OWN_LOCK.format("rye lock (requirements.lock)")),
+    "uvx": _installer("", "makes an environment of its own: use uv pip install"),
+    "yarn": _installer("add install", ""),
+}
+_UV: Final[Mapping[str, str]] = {
+    "add": "resolves while it runs: use uv lock before, and uv sync --frozen",
+    "build": "builds from source: build the wheel before, and COPY it",
+    "lock": "resolves while it runs: use uv lock before, and uv sync --frozen",
+    "run": "may install before it runs: use uv sync --frozen, and uv run --no-sync",
+    "sync": _OWN_LOCK.format("uv export -o requirements.txt"),
+    "tool": "makes an environment of its own: use uv pip install",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,14 +63,19 @@ class ForeignInstall:
     """A command of another installer.
 
     Attributes:
-        tool: such as `poetry` or `uv sync`.
+        tool: such as `poetry install` or `uv sync`.
         line: the RUN's first line.
-        is_python: True when what it installs are Python distributions.
+        reason: a sentence, why what it installs is not locked and what to do; empty where it installs no Python.
     """
 
     tool: str
     line: int
-    is_python: bool
+    reason: str
+
+    @property
+    def is_python(self) -> bool:
+        """True when what it installs are Python distributions."""
+        return bool(self.reason)
 
 
 def foreign_install(command: Command, line: int) -> ForeignInstall | None:
@@ -55,22 +85,27 @@ def foreign_install(command: Command, line: int) -> ForeignInstall | None:
         command: a simple command.
         line: the RUN's first line.
     """
+    found = _recognised(command)
+    if found is None:
+        return None
+    tool, why = found
+    return ForeignInstall(tool=tool, line=line, reason=f"{tool} {why}" if why else "")
+
+
+def _recognised(command: Command) -> tuple[str, str] | None:
     name, arguments = command.name, command.arguments
     module = module_run(command)
     if module is not None and module[0] in _INSTALLERS:
         name, arguments = module
     verb = next((word for word in arguments if not word.startswith("-")), "")
-    if name in _INSTALLERS:
-        verbs = _INSTALLERS[name]
-        if not verbs or verb in verbs or (name == "yarn" and not verb):
-            return ForeignInstall(
-                tool=f"{name} {verb}".strip() if verbs else name, line=line, is_python=name in _PYTHON_PACKAGES
-            )
-        return None
+    installer = _INSTALLERS.get(name)
+    if installer is not None:
+        is_one = not installer.verbs or verb in installer.verbs or (name == "yarn" and not verb)
+        return (f"{name} {verb}".strip() if installer.verbs else name, installer.why) if is_one else None
     if name.startswith("python") and arguments[:1] == ("setup.py",) and {"install", "develop"} & set(arguments):
-        return ForeignInstall(tool="setup.py", line=line, is_python=True)
+        return "setup.py install", "fetches by itself: use pip install ."
     if module is not None and module[0] == "spacy" and verb == "download":
-        return ForeignInstall(tool="spacy download", line=line, is_python=True)
+        return "spacy download", "fetches a model by itself: pip install its wheel"
     call = recognise_call(command)
     subcommand = subcommand_of(call)[0] if call and call.tool == "uv" else ""
-    return ForeignInstall(tool=f"uv {subcommand}", line=line, is_python=True) if subcommand in _UV else None
+    return (f"uv {subcommand}", _UV[subcommand]) if subcommand in _UV else None

@@ -6,18 +6,19 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from posixpath import join, normpath
-from typing import Literal
+from typing import Final, Literal
 
-from builders.contextfiles import ContextFiles, ContextPath, Has
+from builders.contextfiles import ContextFiles, ContextPath, Found, Has, InlineFile, TextOf, Unmapped
 from builders.dockerfile import Dockerfile, Stages, Step
 from builders.environments import Destination, Environments
 from builders.foreign import ForeignInstall, foreign_install
 from builders.located import LocalProject, Locator
+from builders.network import needs_network
 from builders.pipcommand import PipCommand, read_pip_command, recognise_call, uninstalled_by
-from builders.runs import needs_network, read_run
+from builders.runs import read_run
 from builders.seals import conditions_against_sealing
 from builders.settings import settings_made_by
-from builders.shellcommand import Command, Script
+from builders.shellcommand import Command, Files, Script
 from builders.stages import resolve_stages
 from builders.wishes import read_wishes
 
@@ -109,6 +110,7 @@ def find_installs(
     platform: str = "linux/amd64",
     named_contexts: frozenset[str] = frozenset(),
     has: Has | None = None,
+    text_of: TextOf | None = None,
 ) -> Findings:
     """Returns what *dockerfile* installs.
 
@@ -120,22 +122,40 @@ def find_installs(
         platform: `--platform`.
         named_contexts: names of further build contexts.
         has: tells whether a context holds a file; None to go by names alone.
+        text_of: returns a context's file, None for what is no text; None to read no scripts.
 
     Raises:
         DockerfileSyntaxError: BuildKit would refuse the Dockerfile as well.
     """
     stages = resolve_stages(dockerfile, build_args=build_args, base_envs=base_envs, target=target, platform=platform)
-    return _Finder(stages, named_contexts, has).find()
+    return _Finder(stages, named_contexts, has, text_of or (lambda _: None)).find()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """Where a command stands: its stage, its RUN as a step of that, and its position among what the RUN runs."""
+
+    stage: int
+    number: int
+    step: Step
+    script: Script
+    position: int
+
+
+_TRIGGER: Final = (
+    "BuildKit mounts no wheels into what an ONBUILD runs: write it as a RUN of the stage that builds on it"
+)
 
 
 class _Finder:
     """Goes through the needed stages in order, keeping the virtual environments made so far."""
 
-    def __init__(self, stages: Stages, named_contexts: frozenset[str], has: Has | None) -> None:
+    def __init__(self, stages: Stages, named_contexts: frozenset[str], has: Has | None, text_of: TextOf) -> None:
         self.stages = stages
-        self.scripts: dict[int, Script] = {}
-        files = ContextFiles(stages, self._script, named_contexts=named_contexts, has=has)
-        self.locator = Locator(files)
+        self.text_of = text_of
+        self.scripts: dict[tuple[int, int], Script] = {}
+        self.files = ContextFiles(stages, self._script, named_contexts=named_contexts, has=has)
+        self.locator = Locator(self.files)
         self.environments: dict[int, Environments] = {}
         self.settings: dict[int, dict[str, str | None]] = {}
         self.installs: list[Install] = []
@@ -152,11 +172,23 @@ class _Finder:
             uninstalled=frozenset(self.uninstalled),
         )
 
-    def _script(self, step: Step) -> Script:
-        number = step.instruction.index
-        if number not in self.scripts:
-            self.scripts[number] = read_run(step)
-        return self.scripts[number]
+    def _script(self, stage: int, number: int) -> Script:
+        """Returns what step *number* of *stage* runs."""
+        if (stage, number) not in self.scripts:
+            files = Files(
+                exists=lambda path: None if isinstance(self._found(path, stage, number), Unmapped) else True,
+                text=lambda path: self._text(self._found(path, stage, number)),
+            )
+            self.scripts[stage, number] = read_run(self.stages.stages[stage].steps[number], files)
+        return self.scripts[stage, number]
+
+    def _found(self, path: str, stage: int, number: int) -> Found:
+        return self.files.find(path, stage=stage, step=number)
+
+    def _text(self, found: Found) -> str | None:
+        if isinstance(found, InlineFile):
+            return found.content
+        return self.text_of(found) if isinstance(found, ContextPath) else None
 
     def _stage(self, index: int) -> None:
         stage = self.stages.stages[index]
@@ -171,9 +203,9 @@ class _Finder:
                 self._run(index, number, step)
 
     def _run(self, stage: int, number: int, step: Step) -> None:
-        script = self._script(step)
+        script = self._script(stage, number)
         found: list[Install] = []
-        for plain in script.commands:
+        for position, plain in enumerate(script.commands):
             command = replace(plain, environment={**self.settings[stage], **plain.environment})
             self.environments[stage].note(command)
             self.settings[stage].update(settings_made_by(command))
@@ -186,19 +218,19 @@ class _Finder:
             pip = read_pip_command(call) if call else None
             if pip is None:
                 continue
-            install = self._install(pip, command, step, script, stage=stage, number=number)
+            place = _Place(stage=stage, number=number, step=step, script=script, position=position)
+            install = self._install(pip, command, place)
             if not _repeats(install, found):
                 found.append(install)
         found.extend(_unread(script, step, stage))
         self.installs.extend(found)
 
-    def _install(
-        self, pip: PipCommand, command: Command, step: Step, script: Script, *, stage: int, number: int
-    ) -> Install:
+    def _install(self, pip: PipCommand, command: Command, place: _Place) -> Install:
         wishes = read_wishes(pip, command)
-        options = pip.options
+        options, step, stage = pip.options, place.step, place.stage
         destination, environment = self.environments[stage].destination(pip, command, user=step.setting.user)
-        located = self.locator.locate(wishes, stage=stage, step=number)
+        earlier = place.script.commands[: place.position]
+        located = self.locator.locate(wishes, stage=stage, step=place.number, earlier=earlier)
         if destination == "wheel":
             folder = options.last("wheel-dir") or options.last("dest") or "."
             self.locator.note_wheel_folder(normpath(join(command.cwd or "/", folder)))
@@ -226,9 +258,9 @@ class _Finder:
             force=bool(options.flags & {"force-reinstall", "ignore-installed", "reinstall"}),
             destination=destination,
             environment=environment,
-            needs_network=needs_network(script),
+            needs_network=needs_network(place.script),
             unlockable=tuple(dict.fromkeys((*_doubts(pip, command), *wishes.unlockable, *located.unlockable))),
-            unsealable=conditions_against_sealing(pip, command, step),
+            unsealable=(*conditions_against_sealing(pip, command, step), *([_TRIGGER] if step.is_trigger else [])),
         )
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from posixpath import dirname, join, normpath
 from typing import Final
 
-from builders.contextfiles import ContextFiles, ContextPath, InlineFile, Unmapped, copies_of
+from builders.contextfiles import ContextFiles, ContextPath, Found, InlineFile, Unmapped, copies_of
 from builders.dockerfile import Step
 from builders.mounts import mount_options
+from builders.shellcommand import Command
 from builders.wishes import Wishes
 from wheelcache.requirements import RequirementsFile, Wish, parse_requirements
+
+Find = Callable[[str], Found]
+"""Tells where a path came from, as one command sees it."""
 
 _PROJECT_FILES: Final = ("pyproject.toml", "setup.py", "setup.cfg")
 
@@ -76,23 +81,31 @@ class Locator:
             if options.get("from") and self._is_wheels(normpath(join("/", options.get("source", "/")))):
                 self._wheel_folders.add(step.setting.path(options.get("target", "/")))
 
-    def locate(self, wishes: Wishes, *, stage: int, step: int) -> Located:
-        """Returns what *wishes* point at, as step number *step* of *stage* sees it."""
+    def locate(self, wishes: Wishes, *, stage: int, step: int, earlier: Sequence[Command] = ()) -> Located:
+        """Returns what *wishes* point at.
+
+        Args:
+            wishes: of one command.
+            stage: its stage's index.
+            step: its RUN, as an index into the stage's steps.
+            earlier: what the RUN ran before it.
+        """
+        find = partial(self._files.find, stage=stage, step=step, earlier=earlier)
         doubts: list[str] = []
         requirements: list[str] = []
         files: list[ContextPath] = []
-        for found, path in self._found(wishes.files, doubts, stage=stage, step=step):
+        for found, path in _found(wishes.files, doubts, find):
             if isinstance(found, ContextPath):
                 files.append(found)
             else:
                 requirements.extend(_inline(found, path, doubts))
         constraints: list[ContextPath] = []
-        for found, path in self._found(wishes.constraints, doubts, stage=stage, step=step):
+        for found, path in _found(wishes.constraints, doubts, find):
             if isinstance(found, ContextPath):
                 constraints.append(found)
             else:
                 doubts.append(f"{path}: a constraint file written in the Dockerfile is not read")
-        projects = [self._project(wish, doubts, stage=stage, step=step) for wish in wishes.projects]
+        projects = [self._project(wish, doubts, find) for wish in wishes.projects]
         doubts.extend(
             f"{archive}: what an archive on disk requires is not read"
             for archive in wishes.archives
@@ -106,34 +119,33 @@ class Locator:
             unlockable=tuple(doubts),
         )
 
-    def _found(
-        self, paths: Iterable[str], doubts: list[str], *, stage: int, step: int
-    ) -> Iterable[tuple[ContextPath | InlineFile, str]]:
-        for path in paths:
-            if path.endswith((".toml", "/setup.py", "/setup.cfg")):
-                doubts.append(f"{path} is a project, not a list of requirements")
-                continue
-            found = self._files.find(path, stage=stage, step=step)
-            if isinstance(found, Unmapped):
-                doubts.append(found.reason)
-            else:
-                yield found, path
-
-    def _project(self, wish: Wish, doubts: list[str], *, stage: int, step: int) -> LocalProject | None:
+    def _project(self, wish: Wish, doubts: list[str], find: Find) -> LocalProject | None:
         if self._is_wheels(wish.text):
             return None
         reasons: list[str] = []
         for name in _PROJECT_FILES:
-            found = self._files.find(join(wish.text, name), stage=stage, step=step)
+            found = find(join(wish.text, name))
             if isinstance(found, ContextPath):
                 folder = ContextPath(path=dirname(found.path) or ".", context=found.context)
                 return LocalProject(folder=folder, extras=wish.extras, editable=wish.editable)
             reasons.append(found.reason if isinstance(found, Unmapped) else f"{wish.text} is not read")
-        doubts.append(reasons[0])
+        doubts.append(f"the project {reasons[0].replace(f'/{_PROJECT_FILES[0]} ', ' ', 1)}")
         return None
 
     def _is_wheels(self, path: str) -> bool:
         return path.removesuffix("/*.whl").removesuffix("/*") in self._wheel_folders
+
+
+def _found(paths: Iterable[str], doubts: list[str], find: Find) -> Iterable[tuple[ContextPath | InlineFile, str]]:
+    for path in paths:
+        if path.endswith((".toml", "/setup.py", "/setup.cfg")):
+            doubts.append(f"{path} is a project, not a list of requirements")
+            continue
+        found = find(path)
+        if isinstance(found, Unmapped):
+            doubts.append(found.reason)
+        else:
+            yield found, path
 
 
 def _inline(file: InlineFile, path: str, doubts: list[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -21,6 +22,8 @@ from wheelcache.pins import read_closure, read_text
 from wheelcache.redaction import without_userinfo
 from wheelcache.requirements import RequirementsFile, parse_requirements
 from wheelcache.resolve import Demand
+
+_LONGEST_SCRIPT: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +81,7 @@ def read_service(service: Service, *, base_envs: Mapping[str, Mapping[str, str]]
         platform=_platform(service),
         named_contexts=frozenset(contexts),
         has=lambda path: (found := _on_disk(path, service, contexts)) is not None and found.is_file(),
+        text_of=lambda path: _text(_on_disk(path, service, contexts)),
     )
     needs = [_needs(install, service, contexts) for install in findings.installs]
     if service.requirements is not None:
@@ -96,11 +100,7 @@ def read_service(service: Service, *, base_envs: Mapping[str, Mapping[str, str]]
             for install, need in zip(findings.installs, needs, strict=True)
             for reason in need.unlockable
         ]
-        reasons += [
-            f"line {foreign.line}: {foreign.tool} installs what only it knows"
-            for foreign in findings.foreign
-            if foreign.is_python
-        ]
+        reasons += [f"line {foreign.line}: {foreign.reason}" for foreign in findings.foreign if foreign.is_python]
     # Last, and so in versions that agree with what is installed; nothing of it stays.
     asked += [
         (_build_demand(install, need), (install,)) for install, need in zip(findings.installs, needs, strict=True)
@@ -133,6 +133,16 @@ def _dockerfile_text(service: Service) -> str:
         raise ProjectFileError(
             f"{service.dockerfile}: expected a Dockerfile: {error}", hint="check the file and its permissions"
         ) from error
+
+
+def _text(path: Path | None) -> str | None:
+    """Returns the text of a small file; None for what is no text, or too long for a script that people write."""
+    try:
+        if path is None or path.stat().st_size > _LONGEST_SCRIPT:
+            return None
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _platform(service: Service) -> str:

@@ -11,16 +11,16 @@ from posixpath import basename, join, normpath
 from typing import Final, Literal
 
 from builders import shellsyntax as tree
-from builders.shellcommand import Command, Script
+from builders.shellcommand import Command, Files, Script
 from builders.shellstate import ShellState
-from builders.shelltests import Exists, decide
+from builders.shelltests import decide
 from builders.shellwords import ASSIGNMENT, Token, Word, expand_word
 from builders.wrappers import unwrap
 
 Status = Literal["true", "false", "assumed", "unknown"]
 """How a command ends: known to; most likely well, since the build would fail otherwise; or not known."""
 
-_SHELLS: Final = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
+SHELLS: Final = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
 _TESTS: Final = frozenset({"[", "[[", "test"})
 _CERTAIN: Final[Mapping[str, Status]] = {"true": "true", ":": "true", "false": "false"}
 _ASKING: Final = frozenset({"command", "which", "type", "grep", "cmp", "diff", "hash"})
@@ -36,7 +36,7 @@ def read_script(
     environment: Mapping[str, str | None],
     cwd: str | None,
     complete: bool = False,
-    exists: Exists = lambda _: None,
+    files: Files | None = None,
 ) -> Script:
     """Reads shell text.
 
@@ -45,18 +45,20 @@ def read_script(
         environment: variables as they are when it starts; None as a value for one not known.
         cwd: where it starts.
         complete: True when a variable absent from *environment* is known to be unset.
-        exists: tells whether a file is there, for the script's own tests.
+        files: what is known of the files it sees; the scripts among them that it runs are read as well.
     """
     state = ShellState(variables=dict(environment), cwd=cwd, exported=set(environment), complete=complete)
-    walker = _Walker(state, exists)
+    walker = _Walker(state, files or Files())
     walker.script(text, "")
     return Script(commands=tuple(walker.commands), unread=tuple(walker.unread))
 
 
-def read_words(words: tuple[str, ...], *, environment: Mapping[str, str | None], cwd: str | None) -> Script:
+def read_words(
+    words: tuple[str, ...], *, environment: Mapping[str, str | None], cwd: str | None, files: Files | None = None
+) -> Script:
     """Reads an exec form: one command without a shell."""
     state = ShellState(variables=dict(environment), cwd=cwd, exported=set(environment), complete=False)
-    walker = _Walker(state, lambda _: None)
+    walker = _Walker(state, files or Files())
     walker.run(tuple(Word(text=word) for word in words), {}, _Streams(), "")
     return Script(commands=tuple(walker.commands), unread=tuple(walker.unread))
 
@@ -75,9 +77,9 @@ class _Walker:
     Each method takes a *condition*: empty, or why what it is given may not run.
     """
 
-    def __init__(self, state: ShellState, exists: Exists, *, nested: str = "") -> None:
+    def __init__(self, state: ShellState, files: Files, *, nested: str = "") -> None:
         self.state = state
-        self.exists = exists
+        self.files = files
         self.nested = nested
         self.commands: list[Command] = []
         self.unread: list[str] = []
@@ -250,8 +252,8 @@ class _Walker:
 
     def _take(self, text: str, condition: str, *, nested: str = "") -> None:
         """Reads a script inside this one; what it changes stays inside."""
-        inner = _Walker(self.state.copy(), self.exists, nested=nested or self.nested)
-        inner.functions, inner.calls = dict(self.functions), self.calls
+        inner = _Walker(self.state.copy(), self.files, nested=nested or self.nested)
+        inner.functions, inner.calls = dict(self.functions), self.calls + 1
         inner.script(text, condition)
         self.commands.extend(inner.commands)
         self.unread.extend(inner.unread)
@@ -272,6 +274,8 @@ class _Walker:
         state.exported.update(assigned)
         if not words or self.state.run_builtin(words) or self._shell(words, state, streams.inputs, condition):
             return "assumed"
+        if words[0].text in {".", "source"} and words[1:] and (text := self._text(words[1])) is not None:
+            return self.script(text, condition)
         self._note(words, state, streams, condition, by=bare.by)
         return self._ended(words, streams, condition)
 
@@ -330,14 +334,24 @@ class _Walker:
                 self.left = "loop"
 
     def _is_there(self, path: str) -> bool | None:
-        return None if self.state.cwd is None else self.exists(normpath(join(self.state.cwd, path)))
+        return None if self.state.cwd is None else self.files.exists(normpath(join(self.state.cwd, path)))
+
+    def _text(self, word: Word) -> str | None:
+        """Returns the text of a shell script that *word* names; None where nobody can tell."""
+        if not word.sure or self.state.cwd is None or self.calls >= _DEEPEST_CALL:
+            return None
+        text = self.files.text(normpath(join(self.state.cwd, word.text)))
+        return text if text is not None and is_shell_script(text) else None
 
     def _shell(self, words: tuple[Word, ...], state: ShellState, inputs: tuple[str, ...], condition: str) -> bool:
-        """Reads what `sh -c TEXT`, `su USER -c TEXT` or `sh <<EOF` runs; True when *words* are such."""
+        """Reads what `sh -c TEXT`, `su USER -c TEXT`, `sh FILE`, `./FILE` or `sh <<EOF` runs; True for such *words*."""
         name = basename(words[0].text)
-        if name not in _SHELLS and name != "su":
+        file = next((word for word in words[1:] if word.text[:1] not in {"-", "+"}), None) if name in SHELLS else None
+        file = words[0] if "/" in words[0].text and name not in SHELLS else file
+        text = self._text(file) if file is not None else None
+        if text is None and name not in SHELLS and name != "su":
             return False
-        scripts = list(inputs)
+        scripts = [*inputs, *([text] if text is not None else [])]
         sure = True
         for option, value in pairwise(words[1:]):
             if re.fullmatch(r"-[a-zA-Z]*c|--command", option.text):
@@ -350,6 +364,15 @@ class _Walker:
             self._take(script, condition, nested="" if sure else "a script with unknown variables")
         self.state = before
         return True
+
+
+def is_shell_script(text: str) -> bool:
+    """True when *text* has the first line of a shell script, or none."""
+    first = text.split("\n", 1)[0]
+    if not first.startswith("#!"):
+        return True
+    words = [basename(word) for word in first[2:].split()]
+    return bool(SHELLS & set(words[:2] if words[:1] == ["env"] else words[:1]))
 
 
 def _joined(operator: str, status: Status, new: Status) -> Status:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from posixpath import basename
 
@@ -45,6 +45,19 @@ class Command:
     def is_sure(self) -> bool:
         """True when every word is known."""
         return all(word.sure for word in self.words)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Files:
+    """What is known of the files that a script sees, by absolute path.
+
+    Attributes:
+        exists: whether one is there; None where nobody can tell.
+        text: what it says; None where nobody can tell.
+    """
+
+    exists: Callable[[str], bool | None] = lambda _: None
+    text: Callable[[str], str | None] = lambda _: None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from builders.shell import read_script, read_words
-from builders.shellcommand import Script
+from builders.shellcommand import Files, Script
 
 
 def read(text: str, **environment: str) -> Script:
@@ -143,9 +143,8 @@ def test_what_may_not_run_says_why(text, condition):
     ],
 )
 def test_what_known_values_decide_is_decided(text, runs):
-    script = read_script(
-        text, environment={"V": "one"}, cwd="/", exists=lambda path: True if path == "/there" else None
-    )
+    files = Files(exists=lambda path: True if path == "/there" else None)
+    script = read_script(text, environment={"V": "one"}, cwd="/", files=files)
     assert [each.condition for each in script.commands if each.name == "pip"] == [""] * runs
 
 
@@ -154,6 +153,25 @@ def test_a_variable_set_where_it_may_not_be_is_not_known_afterwards():
     command = read(text).commands[-1]
     assert [word.sure for word in command.words] == [True, True, False, True]
     assert command.cwd is None
+
+
+@pytest.mark.parametrize(
+    "text", ["sh s/setup.sh", "bash -ex ./s/setup.sh", "s/setup.sh", "cd s && . ./setup.sh", "sudo /app/s/setup.sh x"]
+)
+def test_a_script_whose_text_is_known_is_read_where_it_runs(text):
+    texts = {
+        "/app/s/setup.sh": "#!/usr/bin/env bash\nset -e\npip install a\n",
+        "/app/s/run.py": "#!/usr/bin/python3\npip install b\n",
+    }
+    script = read_script(f"{text}; s/run.py", environment={}, cwd="/app", files=Files(text=texts.get))
+    assert [[word.text for word in each.words] for each in script.commands if each.name == "pip"] == [
+        ["pip", "install", "a"]
+    ]
+
+
+def test_a_script_that_runs_itself_is_read_no_deeper_than_makes_sense():
+    script = read_script("/s.sh", environment={}, cwd="/", files=Files(text=lambda _: "pip install a; /s.sh"))
+    assert 1 < len(script.commands) < 20
 
 
 def test_a_function_knows_its_arguments():
