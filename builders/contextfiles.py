@@ -66,9 +66,15 @@ class InlineFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unmapped:
-    """A file that no context holds, and why."""
+    """A file that no context holds.
+
+    Attributes:
+        reason: why.
+        is_absent: True when nothing in the Dockerfile brings it at all.
+    """
 
     reason: str
+    is_absent: bool = False
 
 
 Found = ContextPath | InlineFile | Unmapped
@@ -123,19 +129,38 @@ class ContextFiles:
         steps = self.stages.stages[stage].steps
         if step < len(steps):
             changed = _changed(path, earlier, steps[step].instruction.line)
-            if changed is not None:
-                return changed
-            mounted = self._mounted(path, steps[step], stage)
+            mounted = self._mounted(path, steps[step], stage) if changed is None else changed
             if mounted is not None:
                 return mounted
-        for number in reversed(range(min(step, len(steps)))):
+        found = self._copied(path, stage, step)
+        is_absent = isinstance(found, Unmapped) and found.is_absent
+        if is_absent and step < len(steps) and not steps[step].setting.knows_workdir:
+            return self._near(path, stage, step) or found
+        return found
+
+    def _copied(self, path: str, stage: int, step: int) -> Found:
+        """Follows *path* through the steps before number *step*."""
+        for number in reversed(range(min(step, len(self.stages.stages[stage].steps)))):
             found = self._through(path, stage, number)
             if found is not None:
                 return found
         parent = self.stages.stages[stage].parent
         if parent is not None:
-            return self.find(path, stage=parent, step=len(self.stages.stages[parent].steps))
-        return Unmapped(reason=f"{path} is not copied from the build context")
+            return self._copied(path, parent, len(self.stages.stages[parent].steps))
+        return Unmapped(reason=f"{path} is not copied from the build context", is_absent=True)
+
+    def _near(self, path: str, stage: int, step: int) -> ContextPath | InlineFile | None:
+        """Looks for a relative path in the folders that files are copied to.
+
+        Only the base image knows the working directory here; it is one of those, or the build fails anyway.
+        """
+        setting = self.stages.stages[stage].steps[step].setting
+        for each in reversed(self.stages.stages[stage].steps[:step]):
+            for copied in copies_of(each) if each.instruction.keyword in {"COPY", "ADD"} else ():
+                found = self._copied(join(copied.destination, relpath(path, setting.workdir)), stage, step)
+                if not isinstance(found, Unmapped):
+                    return found
+        return None
 
     def _through(self, path: str, stage: int, number: int) -> Found | None:
         step = self.stages.stages[stage].steps[number]
@@ -176,7 +201,7 @@ class ContextFiles:
         if other is None or other >= stage:
             line = step.instruction.line
             return Unmapped(reason=f"{source} comes from the image {origin} (line {line})")
-        return self.find("/" + source.lstrip("/"), stage=other, step=len(self.stages.stages[other].steps))
+        return self._copied("/" + source.lstrip("/"), other, len(self.stages.stages[other].steps))
 
 
 def _changed(path: str, commands: Iterable[Command], line: int) -> Unmapped | None:
@@ -238,9 +263,9 @@ def _sources_of(path: str, copied: _Copied) -> Iterator[str]:
         if fnmatchcase(candidate, source):
             yield candidate if not deeper else join(candidate, deeper)
         return
-    if copied.into_folder and rest == basename(source):
-        yield source
-    yield normpath(join(source, rest))
+    inside = normpath(join(source, rest))
+    as_file = [source] if rest == basename(source) else []  # into a folder, which the base image may have made
+    yield from (*as_file, inside) if copied.into_folder else (inside, *as_file)
 
 
 def _looks_like_one(path: ContextPath) -> bool:

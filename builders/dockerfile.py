@@ -41,6 +41,23 @@ class Dockerfile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Base:
+    """What an image says that a stage starts from.
+
+    Attributes:
+        env: its variables.
+        workdir: empty for `/`.
+        user: empty for root.
+        triggers: its ONBUILD instructions, without that word.
+    """
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str = ""
+    user: str = ""
+    triggers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
     """What is in force when an instruction runs, as far as the Dockerfile and the given base images tell.
 
@@ -51,6 +68,7 @@ class Setting:
         user: as USER says; empty where only the base image knows.
         shell: SHELL.
         knows_base: True when *env* holds the base image's own variables as well.
+        knows_workdir: False where only the base image knows where *workdir* begins.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
@@ -59,6 +77,7 @@ class Setting:
     user: str = ""
     shell: tuple[str, ...] = _SHELL
     knows_base: bool = False
+    knows_workdir: bool = False
 
     def lookup(self, name: str) -> str | None:
         """Returns a variable's value: ENV wins over ARG (Dockerfile reference, "Using ARG variables")."""
@@ -74,9 +93,9 @@ class Step:
     """An instruction of a stage and what is in force when it runs.
 
     Attributes:
-        instruction: with its index in the file; that of the ONBUILD for one that a stage below keeps.
+        instruction: with its index in the file; for a trigger that of the ONBUILD, or of the FROM whose image has it.
         setting: before it runs.
-        is_trigger: True for an ONBUILD instruction of the stage that this one builds on.
+        is_trigger: True for an ONBUILD instruction of the stage or image that this stage builds on.
     """
 
     instruction: Instruction

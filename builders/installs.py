@@ -9,7 +9,7 @@ from posixpath import join, normpath
 from typing import Final, Literal
 
 from builders.contextfiles import ContextFiles, ContextPath, Found, Has, InlineFile, TextOf, Unmapped
-from builders.dockerfile import Dockerfile, Stages, Step
+from builders.dockerfile import Base, Dockerfile, Stages, Step
 from builders.environments import Destination, Environments
 from builders.foreign import ForeignInstall, foreign_install
 from builders.located import LocalProject, Locator
@@ -106,7 +106,7 @@ def find_installs(
     *,
     target: str = "",
     build_args: Mapping[str, str] | None = None,
-    base_envs: Mapping[str, Mapping[str, str]] | None = None,
+    bases: Mapping[str, Base] | None = None,
     platform: str = "linux/amd64",
     named_contexts: frozenset[str] = frozenset(),
     has: Has | None = None,
@@ -118,7 +118,7 @@ def find_installs(
         dockerfile: as parsed.
         target: `--target`; empty for the last stage.
         build_args: `--build-arg` values.
-        base_envs: an image reference's own environment, where it was asked for.
+        bases: what images say, by reference, where they were asked.
         platform: `--platform`.
         named_contexts: names of further build contexts.
         has: tells whether a context holds a file; None to go by names alone.
@@ -127,7 +127,7 @@ def find_installs(
     Raises:
         DockerfileSyntaxError: BuildKit would refuse the Dockerfile as well.
     """
-    stages = resolve_stages(dockerfile, build_args=build_args, base_envs=base_envs, target=target, platform=platform)
+    stages = resolve_stages(dockerfile, build_args=build_args, bases=bases, target=target, platform=platform)
     return _Finder(stages, named_contexts, has, text_of or (lambda _: None)).find()
 
 
@@ -252,7 +252,7 @@ class _Finder:
             no_index="no-index" in options.flags,
             torch_backend=wishes.torch_backend,
             pre=wishes.pre,
-            no_deps="no-deps" in options.flags or pip.subcommand == "sync",
+            no_deps=wishes.no_deps,
             require_hashes="require-hashes" in options.flags,
             upgrade="upgrade" in options.flags,
             force=bool(options.flags & {"force-reinstall", "ignore-installed", "reinstall"}),

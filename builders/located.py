@@ -109,7 +109,7 @@ class Locator:
         doubts.extend(
             f"{archive}: what an archive on disk requires is not read"
             for archive in wishes.archives
-            if not self._is_wheels(dirname(archive))
+            if not self._is_wheels(dirname(archive)) and not (wishes.no_deps and archive.endswith(".whl"))
         )
         return Located(
             requirements=tuple(requirements),

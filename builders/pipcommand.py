@@ -218,6 +218,13 @@ _UV: Final = Grammar(
     ),
 )
 _UV_GLOBAL: Final = Grammar(valued=_UV_VALUED, flags=_UV_FLAGS, stops=True)
+_GET_PIP: Final = re.compile(r"(^|/)get-pip[\w.-]*$")
+_GETS: Final = (
+    *("install", "--upgrade", "--force-reinstall", "pip"),
+    *('setuptools; python_version < "3.12"', 'wheel; python_version < "3.12"'),
+)
+"""What get-pip.py asks pip for."""
+
 _PYTHON: Final = re.compile(r"(python|pypy)[\d.]*")
 
 
@@ -254,18 +261,31 @@ class Call:
 
 def recognise_call(command: Command) -> Call | None:
     """Returns the call of pip or uv that *command* is; None where it is another program."""
-    if not command.words:
+    program, rest = command.words[0].text if command.words else "", command.words[1:]
+    if re.fullmatch(r"pip[\d.]*|uv", command.name):
+        return Call(tool="uv" if command.name == "uv" else "pip", program=program, interpreter=program, words=rest)
+    if not _PYTHON.fullmatch(command.name):
         return None
-    program, rest = command.words[0].text, command.words[1:]
-    if re.fullmatch(r"pip[\d.]*", command.name):
-        return Call(tool="pip", program=program, interpreter=program, words=rest)
-    if command.name == "uv":
-        return Call(tool="uv", program=program, interpreter=program, words=rest)
-    module = _module(rest) if _PYTHON.fullmatch(command.name) else None
+    bootstrap = _bootstrap(command)
+    if bootstrap is not None:
+        return Call(tool="pip", program=program, interpreter=f"{program} -m pip", words=bootstrap)
+    module = _module(rest)
     if module is None or module[0] not in {"pip", "uv"}:
         return None
     tool: Literal["pip", "uv"] = "pip" if module[0] == "pip" else "uv"
     return Call(tool=tool, program=program, interpreter=f"{program} -m {tool}", words=module[1])
+
+
+def _bootstrap(command: Command) -> tuple[Word, ...] | None:
+    """Returns the arguments of the pip that `get-pip.py` runs, as a file or through a pipe; None for anything else."""
+    operands = [word for word in command.words[1:] if not word.text.startswith("-")]
+    is_piped = not operands and any("get-pip" in word.text for word in command.feeding)
+    if not is_piped and not (operands and _GET_PIP.search(operands[0].text)):
+        return None
+    given = [word for word in command.words[1:] if word.text not in {"-", "--no-setuptools", "--no-wheel"}]
+    given = given[given.index(operands[0]) + 1 :] if operands else given
+    named = any(re.match(r"pip\b", word.text) for word in given)
+    return tuple(Word(text=text) for text in _GETS if not named or text != "pip") + tuple(given)
 
 
 def module_run(command: Command) -> tuple[str, tuple[str, ...]] | None:

@@ -11,6 +11,7 @@ from packaging.markers import UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
+from builders.dockerfile import Base
 from builders.engine import Engine
 from builders.errors import BuildError, EngineError, RefusedError
 from builders.installs import Install
@@ -200,7 +201,16 @@ def _decide(
         }
         reading = read_service(
             reading.service,
-            base_envs={ref: _without_obeyed(config.env, service) for ref, config in configs.items() if config},
+            bases={
+                ref: Base(
+                    env=_without_obeyed(config.env, service),
+                    workdir=config.workdir,
+                    user=config.user,
+                    triggers=config.onbuild,
+                )
+                for ref, config in configs.items()
+                if config
+            },
         )
         share = sharing(reading.findings.stages, reading.installs)
         if reading.demands != service.reading.demands:  # a base image's variables tell now what was not locked then

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from builders.contextfiles import ContextPath
-from builders.dockerfile import Dockerfile, decode_dockerfile, parse_dockerfile
+from builders.dockerfile import Base, Dockerfile, decode_dockerfile, parse_dockerfile
 from builders.installs import Findings, Install, find_installs
 from builders.localproject import ProjectNeeds, read_project
 from builders.services import Service
@@ -61,12 +61,12 @@ class Reading:
         return (*self.unlockable, *self.unsealable)
 
 
-def read_service(service: Service, *, base_envs: Mapping[str, Mapping[str, str]] | None = None) -> Reading:
+def read_service(service: Service, *, bases: Mapping[str, Base] | None = None) -> Reading:
     """Reads what *service* installs.
 
     Args:
         service: whose files are read.
-        base_envs: the environments of its base images by reference, where the engine was asked for them.
+        bases: what its base images say, by reference, where the engine was asked.
 
     Raises:
         ProjectFileError: the Dockerfile or a requirements file is missing or cannot be read as one.
@@ -77,7 +77,7 @@ def read_service(service: Service, *, base_envs: Mapping[str, Mapping[str, str]]
         dockerfile,
         target=service.stage or "",
         build_args=service.args,
-        base_envs=base_envs,
+        bases=bases,
         platform=_platform(service),
         named_contexts=frozenset(contexts),
         has=lambda path: (found := _on_disk(path, service, contexts)) is not None and found.is_file(),

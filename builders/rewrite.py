@@ -66,7 +66,7 @@ def rewrite_dockerfile(
 
     Args:
         dockerfile: as parsed.
-        installs: its installs; a RUN without one stays as it is, and so does an ONBUILD.
+        installs: its installs; a RUN without one stays as it is, and so do triggers.
         wheels_context: the named context (an image) that holds the wheels.
         source_of: the folder in that context for an install; those of one RUN must agree.
         sealed: True to give these RUNs no network, unless they need it for something else.
@@ -90,7 +90,7 @@ def rewrite_dockerfile(
     untouched: list[int] = []
     for index, group in sorted(by_instruction.items()):
         instruction = dockerfile.instructions[index]
-        if instruction.keyword == "ONBUILD":  # BuildKit mounts no image into what a trigger runs
+        if instruction.keyword != "RUN":  # a trigger, into which BuildKit mounts no image
             continue
         if mounts_wheels(instruction):
             untouched.append(instruction.line)

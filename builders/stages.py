@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from posixpath import isabs
 from typing import Final, NoReturn
 
-from builders.dockerfile import Dockerfile, Setting, Stage, Stages, Step, from_words
+from builders.dockerfile import Base, Dockerfile, Setting, Stage, Stages, Step, from_words
 from builders.dockerwords import blank_words, split_words
 from builders.expansion import ExpansionError, Lookup, expand, expand_leniently
 from builders.instructionrules import late_refusal, pairs_of
-from builders.instructions import DockerfileSyntaxError, Instruction
+from builders.instructions import DockerfileSyntaxError, Instruction, read_instructions
 
 _ALNUM: Final = r"[a-z0-9]+"
 _PATH: Final = rf"{_ALNUM}(?:(?:[._]|__|-+){_ALNUM})*"
@@ -31,7 +32,7 @@ def resolve_stages(
     dockerfile: Dockerfile,
     *,
     build_args: Mapping[str, str] | None = None,
-    base_envs: Mapping[str, Mapping[str, str]] | None = None,
+    bases: Mapping[str, Base] | None = None,
     target: str = "",
     platform: str = "linux/amd64",
 ) -> Stages:
@@ -40,14 +41,14 @@ def resolve_stages(
     Args:
         dockerfile: as parsed.
         build_args: `--build-arg` values.
-        base_envs: an image reference's own environment, where it was asked for.
+        bases: what images say, by reference, where they were asked.
         target: `--target`, a stage's name or number; empty for the last stage.
         platform: `--platform`, for the automatic arguments such as TARGETARCH.
 
     Raises:
         DockerfileSyntaxError: a FROM or something in a stage that is built is refused, or *target* names no stage.
     """
-    reader = _Reader(dockerfile, {**_platform_args(platform), **(build_args or {})}, base_envs or {})
+    reader = _Reader(dockerfile, {**_platform_args(platform), **(build_args or {})}, bases or {})
     stages = tuple(reader.stages())
     result = Stages(stages=stages, final=len(stages) - 1)
     if target:
@@ -89,12 +90,10 @@ def _refused_origin(word: str, stages: Stages, index: int) -> str:
 class _Reader:
     """Walks a Dockerfile once, keeping what is in force."""
 
-    def __init__(
-        self, dockerfile: Dockerfile, given: Mapping[str, str], base_envs: Mapping[str, Mapping[str, str]]
-    ) -> None:
+    def __init__(self, dockerfile: Dockerfile, given: Mapping[str, str], bases: Mapping[str, Base]) -> None:
         self.dockerfile = dockerfile
         self.given = given
-        self.base_envs = base_envs
+        self.bases = bases
         self.globals: dict[str, str] = {}
         self.done: list[Stage] = []
 
@@ -117,11 +116,9 @@ class _Reader:
         words = blank_words(start.body)
         base = self._base(start, words[0])
         parent = next((stage for stage in reversed(self.done) if stage.name and stage.name == base), None)
-        own = self.base_envs.get(base)
-        setting = parent.end if parent else Setting(env=dict(own or {}), knows_base=own is not None)
-        if base == "scratch":
-            setting = Setting(knows_base=True)
-        triggers = [step.instruction.trigger for step in parent.steps if parent] if parent else []
+        own = Base() if base == "scratch" else self.bases.get(base)
+        setting = parent.end if parent else _setting(own)
+        triggers = self._triggers(start, parent, own)
         steps = []
         problem = None
         for instruction, is_trigger in [
@@ -145,6 +142,14 @@ class _Reader:
             problem=problem,
         )
 
+    def _triggers(self, start: Instruction, parent: Stage | None, own: Base | None) -> list[Instruction]:
+        """Returns what the stage or image below has kept for this one (Dockerfile reference, "ONBUILD")."""
+        if parent is not None:
+            return [step.instruction.trigger for step in parent.steps if step.instruction.trigger is not None]
+        texts = "".join(f"{text}\n" for text in own.triggers) if own is not None else ""
+        found = read_instructions(texts, escape=self.dockerfile.escape, file=start.body)
+        return [replace(each, index=start.index, line=start.line, end_line=start.end_line) for each in found]
+
     def _base(self, start: Instruction, word: str) -> str:
         platforms = start.values("platform")
         try:
@@ -166,7 +171,9 @@ class _Reader:
                 given = self._arguments(instruction, setting.lookup, inherits=True)
                 return replace(setting, args={**setting.args, **given})
             case "WORKDIR":
-                return replace(setting, workdir=setting.path(self._expand(instruction.body, setting.lookup)))
+                folder = self._expand(instruction.body, setting.lookup)
+                is_known = setting.knows_workdir or isabs(folder)
+                return replace(setting, workdir=setting.path(folder), knows_workdir=is_known)
             case "USER":
                 return replace(setting, user=self._expand(instruction.body, setting.lookup))
             case "SHELL":
@@ -198,6 +205,13 @@ class _Reader:
 
     def _refuse(self, instruction: Instruction, message: str) -> NoReturn:
         raise DockerfileSyntaxError(self.dockerfile.file, instruction.line, message)
+
+
+def _setting(own: Base | None) -> Setting:
+    """Returns what is in force after a FROM."""
+    if own is None:
+        return Setting()
+    return Setting(env=dict(own.env), workdir=own.workdir or "/", user=own.user, knows_base=True, knows_workdir=True)
 
 
 def _nothing(_name: str) -> str | None:

@@ -32,6 +32,7 @@ class Wishes:
         find_links: in order.
         torch_backend: uv's; empty where it is not given.
         pre: pre-releases are wanted.
+        no_deps: what they require is not wanted.
         unlockable: sentences.
     """
 
@@ -45,6 +46,7 @@ class Wishes:
     find_links: tuple[str, ...]
     torch_backend: str
     pre: bool
+    no_deps: bool
     unlockable: tuple[str, ...]
 
 
@@ -93,6 +95,7 @@ def read_wishes(pip: PipCommand, command: Command) -> Wishes:
         find_links=given((*options.all("find-links"), *variable("FIND_LINKS"))),
         torch_backend=(given(options.all("torch-backend")) or variable("TORCH_BACKEND") or ("",))[-1],
         pre=_wants_pre(pip, environment),
+        no_deps="no-deps" in options.flags or is_sync,
         unlockable=(*_refusals(pip, words), *dict.fromkeys(doubts)),
     )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from builders.dockerfile import parse_dockerfile
+from builders.dockerfile import Base, parse_dockerfile
 from builders.expansion import expand
 from builders.instructions import DockerfileSyntaxError, Flag
 from builders.stages import resolve_stages
@@ -165,7 +165,7 @@ def test_env_wins_over_arg_and_is_inherited_with_workdir_user_and_shell():
         "FROM a AS b\nENV V=env P=/x:$P\nARG V=arg\nWORKDIR /srv\nWORKDIR app\nUSER me\n"
         'SHELL ["/bin/bash", "-c"]\nFROM b\nRUN x\n'
     )
-    setting = resolve_stages(parse_dockerfile(text), base_envs={"a": {"P": "/bin"}}).stages[1].steps[0].setting
+    setting = resolve_stages(parse_dockerfile(text), bases={"a": Base(env={"P": "/bin"})}).stages[1].steps[0].setting
     assert setting.lookup("V") == "env"
     assert setting.lookup("P") == "/x:/bin"
     assert (setting.workdir, setting.user, setting.shell) == ("/srv/app", "me", ("/bin/bash", "-c"))
