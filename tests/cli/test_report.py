@@ -75,10 +75,10 @@ ml                                                    built, 85.3 s     built, 8
   COPY requirements.txt .                               0.1 s, 75 B      0.1 s, 75 B
   RUN pip install --no-cache-dir -r requirements.…   15.2 s, 152 MB     8.1 s, 81 MB    -7.1 s (-47 %), -71 MB
   image                                                      296 MB           225 MB                    -71 MB
-  shared with others                           144 MB           144 MB
+  shared with others                                         144 MB           144 MB
 web                                                    built, 4.0 s     built, 4.0 s
   image                                                      144 MB           144 MB
-  shared with others                           144 MB           144 MB
+  shared with others                                         144 MB           144 MB
 total                                                        90.3 s           13.1 s           -77.2 s (-85 %)
 all images together                                          296 MB           225 MB                    -71 MB
 """
