@@ -64,18 +64,22 @@ class Setting:
     Attributes:
         env: ENV of the whole chain.
         args: ARG in scope.
+        unset: names of ARG in scope that have no value; a base image's variable of that name is most unlikely.
         workdir: absolute.
         user: as USER says; empty where only the base image knows.
         shell: SHELL.
+        platform: of what is built.
         knows_base: True when *env* holds the base image's own variables as well.
         knows_workdir: False where only the base image knows where *workdir* begins.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
     args: Mapping[str, str] = field(default_factory=dict)
+    unset: frozenset[str] = frozenset()
     workdir: str = "/"
     user: str = ""
     shell: tuple[str, ...] = _SHELL
+    platform: str = "linux/amd64"
     knows_base: bool = False
     knows_workdir: bool = False
 

@@ -129,7 +129,7 @@ class Locator:
                 folder = ContextPath(path=dirname(found.path) or ".", context=found.context)
                 return LocalProject(folder=folder, extras=wish.extras, editable=wish.editable)
             reasons.append(found.reason if isinstance(found, Unmapped) else f"{wish.text} is not read")
-        doubts.append(f"the project {reasons[0].replace(f'/{_PROJECT_FILES[0]} ', ' ', 1)}")
+        doubts.append(f"the project {reasons[0].replace(join(wish.text, _PROJECT_FILES[0]), wish.text, 1)}")
         return None
 
     def _is_wheels(self, path: str) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from posixpath import basename
+from typing import Final
 
 from builders.dockerfile import Step
 from builders.shell import SHELLS, is_shell_script, read_script, read_words
 from builders.shellcommand import Files, Script
+
+_MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
 def read_run(step: Step, files: Files | None = None) -> Script:
@@ -18,7 +21,7 @@ def read_run(step: Step, files: Files | None = None) -> Script:
         files: what is known of the files it sees.
     """
     instruction, setting = step.instruction, step.setting
-    environment: dict[str, str | None] = {**setting.args, **setting.env}
+    environment: dict[str, str | None] = {**dict.fromkeys(setting.unset, ""), **setting.args, **setting.env}
     words = instruction.exec_form
     if words is not None:
         return read_words(words, environment=environment, cwd=setting.workdir, files=files)

@@ -37,6 +37,7 @@ def read_script(
     cwd: str | None,
     complete: bool = False,
     files: Files | None = None,
+    outputs: Mapping[str, str] | None = None,
 ) -> Script:
     """Reads shell text.
 
@@ -46,8 +47,15 @@ def read_script(
         cwd: where it starts.
         complete: True when a variable absent from *environment* is known to be unset.
         files: what is known of the files it sees; the scripts among them that it runs are read as well.
+        outputs: what commands in a `$(…)` print, by command.
     """
-    state = ShellState(variables=dict(environment), cwd=cwd, exported=set(environment), complete=complete)
+    state = ShellState(
+        variables=dict(environment),
+        cwd=cwd,
+        exported=set(environment),
+        complete=complete,
+        outputs=outputs or {},
+    )
     walker = _Walker(state, files or Files())
     walker.script(text, "")
     return Script(commands=tuple(walker.commands), unread=tuple(walker.unread))

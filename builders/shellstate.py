@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from posixpath import basename, dirname, isabs, join, normpath
 
 from builders.shellwords import ASSIGNMENT, Word
@@ -18,12 +19,14 @@ class ShellState:
         cwd: None where it is not known.
         exported: the variables that commands see.
         complete: True when a variable absent from *variables* is known to be unset.
+        outputs: what commands print, as far as that is known.
     """
 
     variables: dict[str, str | None]
     cwd: str | None
     exported: set[str]
     complete: bool
+    outputs: Mapping[str, str] = field(default_factory=dict)
 
     def copy(self) -> ShellState:
         """Returns the state of a subshell that starts now."""
@@ -44,9 +47,11 @@ class ShellState:
         self.cwd = self.cwd if self.cwd == other.cwd else None
 
     def lookup(self, name: str) -> str | None:
-        """Returns a variable's value; None where it is not known."""
+        """Returns the value of a variable, or of a `$(…)`; None where it is not known."""
         if name in self.variables:
             return self.variables[name]
+        if name.startswith("$("):
+            return self.outputs.get(name[2:-1].strip())
         return "" if self.complete and re.fullmatch(r"[A-Za-z_]\w*", name) else None
 
     def environment(self) -> dict[str, str | None]:

@@ -52,7 +52,7 @@ class Word:
         text: what the program gets, as far as known.
         sure: False where something in it is only known when the command runs.
         has_glob: True when an unquoted `*` or `?` stands in it.
-        commands: the texts of the `$(…)` in it.
+        commands: the texts of the `$(…)` in it whose output is not known.
     """
 
     text: str
@@ -78,7 +78,7 @@ def expand_word(token: Token, lookup: Lookup) -> tuple[Word, ...]:
     commands: list[str] = []
     for part in token.parts:
         value = _value(part, lookup)
-        if part.kind == "command":
+        if part.kind == "command" and value is None:
             commands.append(part.text)
         sure = sure and value is not None
         if part.kind == "variable" and not part.quoted and value is not None:
@@ -99,6 +99,8 @@ def expand_word(token: Token, lookup: Lookup) -> tuple[Word, ...]:
 def _value(part: Part, lookup: Lookup) -> str | None:
     if part.kind == "text":
         return part.text
+    if part.kind == "command":
+        return lookup(f"$({part.text})")
     if part.kind != "variable":
         return None
     return substitute(part.text, lookup, lambda inner: _joined(inner, lookup))

@@ -117,7 +117,7 @@ class _Reader:
         base = self._base(start, words[0])
         parent = next((stage for stage in reversed(self.done) if stage.name and stage.name == base), None)
         own = Base() if base == "scratch" else self.bases.get(base)
-        setting = parent.end if parent else _setting(own)
+        setting = parent.end if parent else self._setting(own, start)
         triggers = self._triggers(start, parent, own)
         steps = []
         problem = None
@@ -140,6 +140,18 @@ class _Reader:
             steps=tuple(steps),
             end=setting,
             problem=problem,
+        )
+
+    def _setting(self, own: Base | None, start: Instruction) -> Setting:
+        """Returns what is in force after a FROM."""
+        asked = [
+            expand_leniently(word, self._global, escape=self.dockerfile.escape) for word in start.values("platform")
+        ]
+        plain = Setting(platform=(asked or [""])[-1] or self.given["TARGETPLATFORM"])
+        if own is None:
+            return plain
+        return replace(
+            plain, env=dict(own.env), workdir=own.workdir or "/", user=own.user, knows_base=True, knows_workdir=True
         )
 
     def _triggers(self, start: Instruction, parent: Stage | None, own: Base | None) -> list[Instruction]:
@@ -169,7 +181,9 @@ class _Reader:
                 return replace(setting, env={**setting.env, **self._environment(instruction, setting)})
             case "ARG":
                 given = self._arguments(instruction, setting.lookup, inherits=True)
-                return replace(setting, args={**setting.args, **given})
+                names = {word.partition("=")[0] for word in split_words(instruction.body, self.dockerfile.escape)}
+                unset = (setting.unset | names) - given.keys()
+                return replace(setting, args={**setting.args, **given}, unset=unset)
             case "WORKDIR":
                 folder = self._expand(instruction.body, setting.lookup)
                 is_known = setting.knows_workdir or isabs(folder)
@@ -205,13 +219,6 @@ class _Reader:
 
     def _refuse(self, instruction: Instruction, message: str) -> NoReturn:
         raise DockerfileSyntaxError(self.dockerfile.file, instruction.line, message)
-
-
-def _setting(own: Base | None) -> Setting:
-    """Returns what is in force after a FROM."""
-    if own is None:
-        return Setting()
-    return Setting(env=dict(own.env), workdir=own.workdir or "/", user=own.user, knows_base=True, knows_workdir=True)
 
 
 def _nothing(_name: str) -> str | None:
