@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -66,48 +67,51 @@ def examine_partial(
         now: seconds since 1970.
         stop: once set, this returns.
     """
-    part, journal, lock_file = partial_files(store, digest)
+    files = partial_files(store, digest)
+    part = files[0]
+    times = {file: found.st_mtime for file in files if (found := _stat(file)) is not None}  # holding makes a lock file
     with held(store, digest) as is_ours:
         if not is_ours:
             return Checked()
-        oldest = now - OLD_SECONDS if not is_needed else 0.0
         try:
-            begun = [file.stat().st_mtime for file in (part, journal) if file.exists()]
-            if begun and now - max(begun) < LEFT_SECONDS and _holds_nothing(store, digest):
-                return Checked()
-            checked = check_partial(part.parent, digest, boot=store.boot, size=size, oldest=oldest, is_over=stop.is_set)
-            if checked.is_anything or not lock_file.exists():
-                return checked
-            found = lock_file.stat()
+            if holds_nothing(store, digest):
+                return Checked(findings=tuple(_debris(digest, times, now)))
+            oldest = now - OLD_SECONDS if not is_needed else 0.0
+            return check_partial(part.parent, digest, boot=store.boot, size=size, oldest=oldest, is_over=stop.is_set)
         except OSError as error:
             return Checked(findings=(_unreadable(error, part, digest),))
-        if now - found.st_mtime < LEFT_SECONDS:
-            return checked
-        left = Finding(
-            kind="lock",
-            path=lock_file,
-            digest=digest,
-            expected="a partial beside it, or somebody who holds it",
-            found=f"neither, {(now - found.st_mtime) / 86_400:.0f} days after it was made",
-            hint="harmless; wheelcache verify --repair moves it into the quarantine",
-            seen=found,
-        )
-        return Checked(findings=(left,))
 
 
-def _holds_nothing(store: Store, digest: Digest) -> bool:
-    """True for a partial without a byte, and for the journal of one that became the blob."""
+def holds_nothing(store: Store, digest: Digest) -> bool:
+    """True where there is no byte, and no word of any: just a lock file, a journal, or a partial that never began."""
     part, journal, _ = partial_files(store, digest)
-    if part.exists():
-        return part.stat().st_size == 0 and not any(mark.written for mark in read_journal(journal)[1])
-    return store.blob(digest).exists()
+    if not part.exists():
+        return True
+    return part.stat().st_size == 0 and not any(mark.written for mark in read_journal(journal)[1])
+
+
+def _debris(digest: Digest, times: Mapping[Path, float], now: float) -> Iterator[Finding]:
+    age = now - max(times.values(), default=now)
+    if age >= LEFT_SECONDS:
+        yield Finding(
+            kind="debris",
+            path=next(iter(times)),
+            digest=digest,
+            expected="bytes of a wheel, or somebody who fetches them",
+            found=f"neither, {age / 86_400:.0f} days after anybody wrote to it",
+            hint="wheelcache verify --repair moves it into the quarantine, wheelcache prune removes it",
+        )
 
 
 def _inode(file: Path) -> int | None:
-    try:
-        return file.lstat().st_ino
-    except FileNotFoundError:
-        return None
+    found = _stat(file)
+    return found.st_ino if found is not None else None
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    with suppress(FileNotFoundError):
+        return file.lstat()
+    return None
 
 
 def _unreadable(error: OSError, part: Path, digest: Digest) -> Finding:

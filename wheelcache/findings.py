@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from wheelcache.digest import Digest
 
@@ -17,12 +17,16 @@ Kind = Literal[
     "stray",  # nothing of ours
     "partial",  # nobody goes on with it, or nobody can
     "journal",  # a partial's journal is damaged
-    "lock",  # held by nobody, for nothing
-    "temporary",  # what a killed process left
+    "mode",  # a blob that its owner, or others, may write to
+    "linked",  # a blob that has a name outside of the store
+    "debris",  # what a killed process left, and nobody has a use for
     "catalog",  # the catalog is damaged, or says what is not so
     "root",  # a project's or a command's needs cannot be read
     "open-folder",  # anybody may change what is in it
 ]
+
+HARMLESS: Final[frozenset[Kind]] = frozenset({"mode", "linked", "debris"})
+"""What is worth a word, while no byte is wrong, missing or in doubt."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,16 +51,26 @@ class Finding:
     digest: Digest | None = None
     seen: os.stat_result | None = None
 
+    @property
+    def is_harmless(self) -> bool:
+        """True when nothing is the worse for it."""
+        return self.kind in HARMLESS
+
     def as_json(self) -> dict[str, object]:
-        """Returns it as JSON values."""
+        """Returns it as JSON values; of a name that is no text, the bytes that are none are escaped."""
         return {
             "kind": self.kind,
-            "path": str(self.path),
+            "path": _text(os.fspath(self.path)),
             "digest": self.digest,
             "expected": self.expected,
             "found": self.found,
-            "hint": self.hint,
+            "hint": _text(self.hint),
+            "harmless": self.is_harmless,
         }
+
+
+def _text(said: str) -> str:
+    return os.fsencode(said).decode(errors="backslashreplace")
 
 
 class Findings(list[Finding]):

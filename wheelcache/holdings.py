@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from wheelcache.begun import holds_nothing
 from wheelcache.catalog import Entry
 from wheelcache.digest import Digest, parse_digest
 from wheelcache.files import is_gone_name, store_errors
@@ -24,7 +25,7 @@ Kind = Literal[
     "view",  # a folder of blobs that a build mounts
     "partial",  # a wheel that is begun, with its journal
     "quarantine",  # what was put aside
-    "lock",  # a lock file beside no partial
+    "lock",  # a lock file, or a journal, beside no byte
     "temporary",  # what a killed process was writing
     "gone",  # what a killed prune, or the power, left of what it was removing
     "lease",  # what a killed command needed
@@ -121,7 +122,7 @@ class _Look:
             self._items += self._partials(layout)
             aside = [path for path in sorted((self._base / "quarantine").iterdir()) if not is_gone_name(path)]
             self._items += self._plain("quarantine", aside)
-            dead = [finding.path for finding in layout.findings if finding.kind == "temporary"]
+            dead = [finding.path for finding in layout.findings if finding.kind == "debris"]
             temporary = self._plain("temporary", (path for path in dead if not is_gone_name(path)))
             self._items += [item for item in temporary if self._now - item.last_used > DEAD_SECONDS]
             self._items += self._plain("gone", sorted(self._gone()))
@@ -170,12 +171,11 @@ class _Look:
             belonging[path.stem].append(path)
         for name, paths in sorted(belonging.items()):
             files = [(path, found) for path in paths if (found := _stat(path)) is not None]
-            begun = [(path, found) for path, found in files if path.suffix != ".lock"]
             digest = parse_digest(f"sha256:{name}")
             if files:
-                kind: Kind = "partial" if begun else "lock"
-                path = next((path for path, _ in begun if path.suffix == ".part"), files[0][0])
-                touched = max(found.st_mtime for _, found in begun or files)
+                kind: Kind = "lock" if holds_nothing(self._store, digest) else "partial"
+                path = next((path for path, _ in files if path.suffix == ".part"), files[0][0])
+                touched = max(found.st_mtime for path, found in files if kind == "lock" or path.suffix != ".lock")
                 yield self._holding(kind, path, files, name=digest, digests=frozenset([digest]), last_used=touched)
 
     def _gone(self) -> Iterator[Path]:

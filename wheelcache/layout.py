@@ -21,6 +21,9 @@ from wheelcache.ordinary import kind_of
 DEAD_SECONDS: Final = 3600.0
 """A temporary file that nobody touched for so long is dead: writing one takes moments, copying a view minutes."""
 
+BLOB_MODE: Final = 0o444
+"""Of every blob: all may read it, and nobody writes to it by mistake."""
+
 _TEMPORARY: Final = re.compile(r"\..+\.\d+\.(tmp|\d+|gone)")
 """What is called so that is being made (`temporary_name`) or removed (`gone_name`)."""
 
@@ -80,8 +83,8 @@ class _Walk:
                     self._folder(path)
             elif not _FILES.fullmatch(path.name):
                 self._odd(path, found, "stray", "one of the store's own files and folders")
-            elif not stat.S_ISREG(found.st_mode):
-                self._stray(path, found, "a file")
+            elif path.name != "catalog.sqlite":  # which is looked at by itself
+                self._is_file(path, found)
 
     def _folder(self, folder: Path) -> None:
         if folder.name == "blobs":
@@ -95,9 +98,7 @@ class _Walk:
             for path, found in self._list(folder):
                 if not _NAMES[folder.name].fullmatch(path.name):
                     self._odd(path, found, "stray", f"a name that belongs into {folder.name}")
-                elif not stat.S_ISREG(found.st_mode):
-                    self._stray(path, found, "a file")
-                else:
+                elif self._is_file(path, found):
                     ours.append(path)
         else:  # what is in there is not the store's business
             self._guarded(folder)
@@ -119,7 +120,9 @@ class _Walk:
             if digest is None:
                 self._odd(path, found, "wrong-name", f"64 lowercase hex digits that begin with {folder.name}")
             elif not stat.S_ISREG(found.st_mode):
-                self._stray(path, found, "a blob", digest)
+                self._layout.findings.note(
+                    "stray", path, "a blob", kind_of(found.st_mode), _ASIDE, digest=digest, seen=found
+                )
             else:
                 self._layout.blobs[digest] = (path, found)
 
@@ -164,10 +167,16 @@ class _Walk:
             )
         elif self._now - found.st_mtime > DEAD_SECONDS:
             age = f"untouched for {(self._now - found.st_mtime) / 3600:.0f} hours"
-            self._layout.findings.note("temporary", path, "a process that still writes it", age, _ASIDE, seen=found)
+            self._layout.findings.note("debris", path, "a process that still writes it", age, _ASIDE, seen=found)
 
-    def _stray(self, path: Path, found: os.stat_result, expected: str, digest: Digest | None = None) -> None:
-        self._layout.findings.note("stray", path, expected, kind_of(found.st_mode), _ASIDE, digest=digest, seen=found)
+    def _is_file(self, path: Path, found: os.stat_result) -> bool:
+        """True for an ordinary file that has no name elsewhere: what is written to it is written nowhere else."""
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            return True
+        names = f" of {found.st_nlink} names (hard links)" if stat.S_ISREG(found.st_mode) else ""
+        what = f"{kind_of(found.st_mode)}{names}"
+        self._layout.findings.note("stray", path, "a file of one name", what, _ASIDE, seen=found)
+        return False
 
 
 def _digest(path: Path) -> Digest | None:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from wheelcache.begun import held, partial_files
+from wheelcache.begun import held, holds_nothing, partial_files
 from wheelcache.catalog import Catalog
 from wheelcache.digest import Digest
 from wheelcache.files import move_into, store_errors
 from wheelcache.findings import Finding
+from wheelcache.layout import BLOB_MODE
+from wheelcache.ordinary import open_regular
 from wheelcache.partialcheck import check_partial, rewrite_journal
 from wheelcache.store import Store
 
-_MOVED: Final = frozenset({"stray", "wrong-name", "temporary", "lock"})
+_MOVED: Final = frozenset({"stray", "wrong-name", "debris"})
 
 
 @dataclass(kw_only=True, slots=True)
@@ -87,29 +90,29 @@ class _Mending:
         """Puts one finding right, or leaves it."""
         place = finding.path.relative_to(self._base).parts[:1]
         if finding.kind in _MOVED and finding.seen is not None:
-            self._move(finding, finding.path)
+            self._move(finding, finding.seen)
         elif place == ("blobs",) and finding.kind == "rot":
             self._blob(finding)
+        elif place == ("blobs",) and finding.kind == "mode":
+            self._mode(finding)
         elif place == ("views",) and finding.kind == "rot":
             self._view(finding)
-        elif place == ("partial",) and finding.kind in {"rot", "journal", "partial"}:
+        elif place == ("partial",) and finding.kind in {"rot", "journal", "partial", "debris"}:
             self._partial(finding)
 
-    def _move(self, finding: Finding, path: Path) -> None:
-        """Moves something into the quarantine, if it is still what was seen; who waits for a lock file keeps it."""
-        with ExitStack() as held, store_errors(path):
-            if finding.kind == "lock" and finding.digest is not None:
-                lock = self._store.acquire(finding.digest, timeout=0)
-                if lock is None:
-                    return
-                held.enter_context(lock)
-            try:
-                is_same = finding.seen is not None and os.path.samestat(path.lstat(), finding.seen)
-            except FileNotFoundError:
-                is_same = False
-            if is_same:
-                move_into(self._base / "quarantine", path)
+    def _move(self, finding: Finding, seen: os.stat_result) -> None:
+        """Moves something into the quarantine, if it is still what was seen."""
+        with store_errors(finding.path), suppress(FileNotFoundError):
+            if os.path.samestat(finding.path.lstat(), seen):
+                move_into(self._base / "quarantine", finding.path)
         self._mended.repaired.append(finding)
+
+    def _mode(self, finding: Finding) -> None:
+        """Takes the right to write away, where this user may and the file system knows of it."""
+        with suppress(OSError), open_regular(finding.path) as file:
+            os.fchmod(file.fileno(), BLOB_MODE)
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) == BLOB_MODE:
+                self._mended.repaired.append(finding)
 
     def _blob(self, finding: Finding) -> None:
         if finding.digest is None or finding.seen is None:
@@ -144,6 +147,8 @@ class _Mending:
 
     def _is_sound(self, finding: Finding, digest: Digest) -> bool:
         """True when a partial can be gone on with, if need be by a journal that is made anew."""
+        if finding.kind == "debris":
+            return not holds_nothing(self._store, digest)
         if finding.kind == "partial":
             return False
         checked = check_partial(

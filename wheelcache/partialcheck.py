@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from wheelcache.digest import Digest, hex_of
 from wheelcache.files import write_atomically
@@ -37,13 +37,11 @@ class Checked:
         findings: what is wrong.
         head: the journal's first line, as far as it can be told.
         good: a mark for each piece, of the bytes that are as the journal says.
-        is_anything: True where there is a partial or a journal.
     """
 
     findings: tuple[Finding, ...] = ()
     head: Head | None = None
     good: tuple[Mark, ...] = ()
-    is_anything: bool = True
 
 
 def check_partial(
@@ -55,7 +53,7 @@ def check_partial(
     oldest: float,
     is_over: Callable[[], bool],
 ) -> Checked:
-    """Looks at the partial of *digest* and its journal, of which either may be missing; the caller holds the lock.
+    """Looks at the partial of *digest* and its journal; the caller holds the lock. Where there is none, none is wrong.
 
     Args:
         folder: `partial/` of the store.
@@ -71,17 +69,13 @@ def check_partial(
     part = folder / f"{hex_of(digest)}.part"
     journal = part.with_suffix(".json")
     if not part.exists():
-        return (
-            _one("journal", journal, digest, f"its partial {part.name}", "none")
-            if journal.exists()
-            else Checked(is_anything=False)
-        )
+        return Checked()
     if not journal.exists():
-        return _one("partial", part, digest, f"its journal {journal.name}", "none: nobody knows which bytes are right")
+        return _useless(part, digest, f"its journal {journal.name}", "none: nobody knows which bytes are right")
     touched = max(part.stat().st_mtime, journal.stat().st_mtime)
     if touched < oldest:
         day = time.strftime("%Y-%m-%d", time.gmtime(touched))
-        return _one("partial", part, digest, "a sync that goes on with it", f"untouched since {day}")
+        return _useless(part, digest, "a sync that goes on with it", f"untouched since {day}")
     with open_regular(journal) as file:
         data = file.read(_LARGEST_JOURNAL)
     with open_regular(part) as file:
@@ -104,11 +98,10 @@ def rewrite_journal(folder: Path, digest: Digest, checked: Checked, *, boot: str
     return True
 
 
-def _one(kind: Literal["partial", "journal"], path: Path, digest: Digest, expected: str, found: str) -> Checked:
-    hint = "wheelcache verify --repair moves it into the quarantine"
-    if kind == "partial":
-        hint = f"sync the lockfile that needs it; else {hint}"
-    return Checked(findings=(Finding(kind=kind, path=path, digest=digest, expected=expected, found=found, hint=hint),))
+def _useless(part: Path, digest: Digest, expected: str, found: str) -> Checked:
+    hint = "sync the lockfile that needs it; else wheelcache verify --repair moves it into the quarantine"
+    finding = Finding(kind="partial", path=part, digest=digest, expected=expected, found=found, hint=hint)
+    return Checked(findings=(finding,))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

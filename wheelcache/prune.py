@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from wheelcache.begun import held, partial_files
+from wheelcache.begun import held, holds_nothing, partial_files
 from wheelcache.digest import Digest
 from wheelcache.files import date_now, gone_name, is_gone_name, store_errors, sync_folder
 from wheelcache.holdings import Holding, Holdings
@@ -142,7 +142,8 @@ class _Pruning:
         """True when something may still go; what somebody could write to meanwhile is locked then."""
         if item.kind in {"wheel", "partial", "lock"}:
             (digest,) = item.digests
-            is_ours = digest not in needed and locks.enter_context(held(self._store, digest))
+            is_unneeded = item.kind == "lock" or digest not in needed
+            is_ours = is_unneeded and locks.enter_context(held(self._store, digest))
             return is_ours and self._is_unchanged(item, digest)
         if item.kind == "view":
             return item.path.is_dir() and not is_mounted(item, leased, is_idle=is_idle)
@@ -158,7 +159,7 @@ class _Pruning:
             return item.path.exists()
         part, journal, _ = partial_files(self._store, digest)
         if item.kind == "lock":
-            return not part.exists() and not journal.exists()
+            return holds_nothing(self._store, digest)
         times = [file.stat().st_mtime for file in (part, journal) if file.exists()]
         return bool(times) and max(times) <= item.last_used
 

@@ -141,7 +141,7 @@ class _Planning:
             "project": (True, item.why),
             "temporary": (True, f"nobody has written it for {ago}"),
             "gone": (True, "a prune that was cut short was removing it"),
-            "lock": (self._now - item.last_used >= LEFT_SECONDS, "nobody holds it, and nothing is beside it"),
+            "lock": (self._now - item.last_used >= LEFT_SECONDS, "it holds no byte, and nobody writes to it"),
             "quarantine": (is_old, f"put aside {ago} ago"),
             "partial": (
                 is_old and self._needed.isdisjoint(item.digests),

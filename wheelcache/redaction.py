@@ -1,4 +1,4 @@
-"""Takes credentials out of texts that people, logs and files get to see."""
+"""Takes out of texts what people, logs and terminals are not to see: credentials, control characters."""
 
 from __future__ import annotations
 
@@ -12,3 +12,8 @@ _USERINFO: Final = re.compile(r"(?<=://)[^/\s]*@(?!sha256:)")
 def without_userinfo(text: str) -> str:
     """Returns *text* without the user part of every URL in it (RFC 3986, section 3.2.1)."""
     return _USERINFO.sub("", text)
+
+
+def printable(text: str) -> str:
+    """Returns *text* with an escape in place of every character that would not be seen, or would move what is."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

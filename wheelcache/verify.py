@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from wheelcache.begun import examine_partial, partial_files
+from wheelcache.blobstats import changed_blobs, exposed_blobs, is_still, names_of_files
 from wheelcache.catalog import Entry, Pieces
 from wheelcache.catalogcheck import check_catalog
 from wheelcache.digest import Digest, parse_digest
 from wheelcache.errors import StoreError
 from wheelcache.events import Sink, StoreRead
-from wheelcache.findings import Finding, Findings
+from wheelcache.findings import Findings
 from wheelcache.inventory import entry_of
 from wheelcache.layout import DEAD_SECONDS, Layout, read_layout
 from wheelcache.partial import PIECE_BYTES
@@ -108,8 +109,9 @@ class _Verification:
         needed = self._check_roots(layout) - layout.blobs.keys()
         known_sizes = {digest: entry.size for digest, entry in self._known.items()}
         self._check_partials(layout, {**known_sizes, **sizes}, needed)
+        report.findings += exposed_blobs(self._store, layout.blobs)
         if fast:
-            report.findings += self._changed(layout)
+            report.findings += changed_blobs(layout.blobs, self._known)
         else:
             self._read_blobs(layout, threads, is_known=is_known)
         report.findings.sort(key=lambda finding: (finding.path, finding.kind))
@@ -117,24 +119,6 @@ class _Verification:
         return report
 
     # Blobs.
-
-    def _changed(self, layout: Layout) -> Iterable[Finding]:
-        for digest, (path, found) in layout.blobs.items():
-            entry = self._known.get(digest)
-            if entry is None:
-                continue
-            was, now = (entry.size, entry.mtime_ns, entry.inode), (found.st_size, found.st_mtime_ns, found.st_ino)
-            if was != now and _is_still(path, found):
-                words = "size {:,}, changed {} ns after 1970, inode {}"
-                yield Finding(
-                    kind="changed",
-                    path=path,
-                    digest=digest,
-                    expected=words.format(*was),
-                    found=words.format(*now),
-                    hint="run wheelcache verify, which reads it",
-                    seen=found,
-                )
 
     def _read_blobs(self, layout: Layout, threads: int, *, is_known: bool) -> None:
         wanted = {
@@ -152,7 +136,7 @@ class _Verification:
                     self._unread(digest, content, layout.blobs[digest][1])
                 elif content.digest == digest:
                     verified.append((digest, content))
-                elif _is_still(content.wanted.path, content.found):
+                elif is_still(content.wanted.path, content.found):
                     self._rotten(digest, content.wanted.path, content.digest, content.found)
         finally:
             progress.end()
@@ -172,7 +156,10 @@ class _Verification:
     def _rotten(self, digest: Digest, path: Path, what: str, found: os.stat_result) -> None:
         hint = "wheelcache verify --repair fetches what is damaged"
         self._report.findings.note("rot", path, str(digest), what, hint, digest=digest, seen=found)
-        for linked in _linked(self._base / "views", found):
+        views = self._base / "views"
+        for linked in names_of_files(self._store).get((found.st_dev, found.st_ino), []):
+            if not linked.is_relative_to(views):
+                continue
             hint = "this view has the same file; wheelcache verify --repair moves it away, the next build makes it anew"
             self._report.findings.note("rot", linked, str(digest), what, hint, digest=digest, seen=found)
 
@@ -228,7 +215,7 @@ class _Verification:
                 found = path.lstat()
                 if path not in live and self._now() - found.st_mtime > DEAD_SECONDS:
                     hint = "wheelcache verify --repair moves it into the quarantine"
-                    self._report.findings.note("temporary", path, "a command that runs", "none", hint, seen=found)
+                    self._report.findings.note("debris", path, "a command that runs", "none", hint, seen=found)
         return set(needs.reasons)
 
 
@@ -255,22 +242,3 @@ class _Progress:
         seconds = max(time.monotonic() - self._began, 0.001)
         if self._size:
             self._emit(StoreRead(read=self.read, size=self.read, rate=self.read / seconds))
-
-
-def _is_still(path: Path, seen: os.stat_result) -> bool:
-    """True when a path has the very file that was seen: another is one that was published since, and whole."""
-    try:
-        return os.path.samestat(path.lstat(), seen)
-    except OSError:
-        return False
-
-
-def _linked(views: Path, found: os.stat_result) -> Iterator[Path]:
-    """Yields the files of views that are the same file as a blob."""
-    if found.st_nlink < 2:  # noqa: PLR2004 - the blob itself is one
-        return
-    for folder, _, names in os.walk(views):
-        for name in names:
-            path = Path(folder, name)
-            if _is_still(path, found):
-                yield path

@@ -14,7 +14,7 @@ from support.server import Respond
 from wheelcache.partial import PIECE_BYTES
 
 KEYS = {"command", "ok", "findings", "blobs", "bytes", "bytes_fetched", "seconds"}
-FINDING_KEYS = {"kind", "path", "digest", "expected", "found", "hint", "repaired"}
+FINDING_KEYS = {"kind", "path", "digest", "expected", "found", "hint", "harmless", "repaired"}
 
 
 def blob(run: Program, digest: str):
@@ -87,6 +87,7 @@ def test_json_has_exactly_the_documented_keys(synced):
     [finding] = ran.document["findings"]
     assert finding.keys() == FINDING_KEYS
     assert (finding["kind"], finding["digest"], finding["repaired"]) == ("rot", BIG.digest, False)
+    assert finding["harmless"] is False
     assert ran.document["error"]["kind"] == "integrity"
 
 
@@ -214,6 +215,79 @@ def test_several_findings_are_counted_and_what_is_left_is_an_error(synced):
     assert "hint: chmod o-w" in ran.err
 
 
+def leave_debris(run: Program) -> None:
+    journal = run.cache / "v1" / "partial" / f"{'1' * 64}.json"
+    journal.touch()
+    os.utime(journal, (1, 1))
+
+
+def loosen(run: Program) -> None:
+    blob(run, BIG.digest).chmod(0o644)
+
+
+def link(run: Program) -> None:
+    (run.home / "backup").hardlink_to(blob(run, BIG.digest))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "is_repaired"), [(leave_debris, "debris", True), (loosen, "mode", True), (link, "linked", False)]
+)
+def test_what_is_harmless_is_told_and_no_error(synced, change, kind, is_repaired):
+    change(synced)
+    ran = synced("verify", "--json")
+    assert (ran.code, ran.document["ok"]) == (0, True)
+    [finding] = ran.document["findings"]
+    assert (finding["kind"], finding["harmless"], finding["repaired"]) == (kind, True, False)
+    ran = synced("verify")
+    assert ran.code == 0
+    assert ran.out.startswith(f"{kind}: ")
+    assert ran.out.endswith(": nothing wrong; 1 harmless finding\n")
+    assert ran.err == ""
+    ran = synced("verify", "--repair", "--json")
+    assert ran.code == 0
+    assert [finding["repaired"] for finding in ran.document["findings"]] == [is_repaired]
+    assert len(synced("verify", "--fast", "--json").document["findings"]) == (0 if is_repaired else 1)
+
+
+def test_what_is_harmless_hides_no_error(synced):
+    leave_debris(synced)
+    rot(synced, BIG.digest, 5)
+    ran = synced("verify")
+    assert ran.code == 5
+    assert ran.out.endswith(": 2 findings (1 harmless)\n")
+    assert ran.err.startswith("error: [HOME]/cache/v1/blobs/")
+
+
+@pytest.mark.parametrize(
+    "name", [b"\x1b]0;owned\x07\x1b[2J", b"a\r\nerror: gone", b"\xff\xfe", "\u202egnp.exe".encode()]
+)
+def test_no_name_of_a_file_reaches_the_terminal_as_more_than_text(synced, name):
+    (synced.cache / "v1" / "partial" / os.fsdecode(name)).touch()
+    folder = synced.cache / "v1" / os.fsdecode(name)
+    folder.mkdir()
+    for arguments in ((), ("--repair",)):
+        ran = synced("verify", *arguments, env={"PYTHONIOENCODING": "utf-8"})
+        assert ran.code == (0 if arguments else 5)
+        assert all(line.isprintable() for text in (ran.out, ran.err) for line in text.split("\n"))
+        assert len(ran.out.splitlines()) == 5
+    (synced.cache / "v1" / "partial" / os.fsdecode(name)).touch()
+    document = synced("verify", "--json").document
+    assert [finding["kind"] for finding in document["findings"]] == ["stray"]
+    json.dumps(document, ensure_ascii=False).encode()
+
+
+def test_a_flipped_bit_in_the_catalog_is_found_by_a_fast_look(synced):
+    catalog = synced.cache / "v1" / "catalog.sqlite"
+    data = bytearray(catalog.read_bytes())
+    data[data.index(BIG.filename.encode())] ^= 1
+    catalog.write_bytes(data)
+    ran = synced("verify", "--fast")
+    assert ran.code == 5
+    assert "found blobs: 'sha256:" in ran.out
+    assert synced("verify", "--repair", "--json").document["bytes_fetched"] == 0
+    assert synced("verify", "--fast").code == 0
+
+
 def test_repairing_without_reading_is_refused(run):
     run("verify", "--fast", "--repair").shows("""\
 exit 2
@@ -227,7 +301,7 @@ hint: run wheelcache verify --repair without --fast
 def test_an_interruption_ends_it_with_what_was_found_by_then(synced, number, code):
     huge = blob(synced, f"sha256:{'ab' * 32}")
     huge.parent.mkdir()
-    huge.touch()
+    huge.touch(0o444)
     os.truncate(huge, 1 << 40)  # all holes; to read them takes minutes
     (synced.cache / "v1" / "stray").touch()
     events = synced.home / "events"

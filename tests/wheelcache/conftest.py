@@ -1,14 +1,19 @@
-"""Servers on loopback, and small disks."""
+"""Servers on loopback, small disks, and stores that are verified."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.server import Server
+from support.stores import WHEELS, fill
+from support.syncs import IN_PIECES, Syncs
+
+from wheelcache.store import Store
 
 
 @pytest.fixture
@@ -45,3 +50,17 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     yield mount
     if folder.exists():
         subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+def sync(tmp_path: Path) -> Syncs:
+    """Syncs in pieces of 64 KiB, over one connection."""
+    return Syncs(tmp_path / "cache", settings=replace(IN_PIECES, connections=1))
+
+
+@pytest.fixture
+def store(sync: Syncs) -> Store:
+    """A store of three wheels, in pieces of 64 KiB."""
+    for made in WHEELS:
+        fill(sync.store, made)
+    return sync.store

@@ -357,10 +357,9 @@ class TestPartials:
         assert done.removed[0].reason == "needed by nobody, nothing came in for 31 days"
         assert left_in_partial(store) == []
 
-    @pytest.mark.parametrize("lost", [".part", ".json"])
-    def test_that_are_halves_go_too(self, store, roots, lost):
+    def test_that_have_no_journal_go_too(self, store, roots):
         file = begin(store, SIX, 2000)
-        file.with_suffix(lost).unlink()
+        file.with_suffix(".json").unlink()
         assert removed(run_prune(store, roots, is_all=True)) == [("partial", SIX.digest)]
         assert left_in_partial(store) == []
 
@@ -386,9 +385,11 @@ class TestPartials:
         assert removed(done) == []
         assert store.partial_bytes(SIX.digest) == 3000
 
-    def test_lock_files_beside_none_go_after_a_day(self, store, roots):
-        file = store.root / "v1" / "partial" / f"{hex_of(ONE.digest)}.lock"
+    @pytest.mark.parametrize("suffix", ["lock", "json"])
+    def test_lock_files_and_journals_beside_none_go_after_a_day_even_of_what_is_needed(self, store, roots, suffix):
+        file = store.root / "v1" / "partial" / f"{hex_of(ONE.digest)}.{suffix}"
         file.touch()
+        roots.pin([ONE.digest])
         age(file, DAY / 2)
         assert removed(run_prune(store, roots)) == []
         age(file, 2 * DAY)

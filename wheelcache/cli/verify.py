@@ -18,6 +18,7 @@ from wheelcache.config import Project
 from wheelcache.errors import IntegrityError, UsageError, WheelcacheError
 from wheelcache.findings import Finding
 from wheelcache.lock import LockedWheel
+from wheelcache.redaction import printable
 
 if TYPE_CHECKING:
     from wheelcache.digest import Digest
@@ -88,7 +89,7 @@ def command(
     )
     _show(session, report, findings, repairs, read_seconds, fast=fast)
     session.checkpoint()
-    if left := [finding for finding in findings if finding not in repairs.done]:
+    if left := [finding for finding in findings if finding not in repairs.done and not finding.is_harmless]:
         raise _failure(left, is_repaired=repair)
 
 
@@ -172,22 +173,31 @@ def _show(
     session: Session, report: Report, findings: Sequence[Finding], repairs: _Repairs, seconds: float, *, fast: bool
 ) -> None:
     for finding in findings:
+        session.say(printable(f"{finding.kind}: {finding.path}: expected {finding.expected}, found {finding.found}"))
         is_done = finding in repairs.done
-        session.say(f"{finding.kind}: {finding.path}: expected {finding.expected}, found {finding.found}")
-        session.say("  repaired" if is_done else f"  next step: {finding.hint}")
+        session.say("  repaired" if is_done else printable(f"  next step: {finding.hint}"))
     blobs = f"{report.blobs} blob" if report.blobs == 1 else f"{report.blobs} blobs"
     done = f"{blobs}, {describe_bytes(report.read)} read in {seconds:.1f} s ({describe_bytes(report.read / seconds)}/s)"
     if fast:
         done = f"{blobs} looked at, none read"
-    count = f"{len(findings)} finding" if len(findings) == 1 else f"{len(findings)} findings"
     repaired = f", {len(repairs.done)} repaired; {describe_bytes(repairs.fetched)} fetched" if repairs.done else ""
-    session.say(f"{done}: {count if findings else 'nothing wrong'}{repaired}")
+    session.say(f"{done}: {_count(findings)}{repaired}")
+
+
+def _count(findings: Sequence[Finding]) -> str:
+    harmless = sum(finding.is_harmless for finding in findings)
+    if not findings:
+        return "nothing wrong"
+    if harmless == len(findings):
+        return f"nothing wrong; {'1 harmless finding' if harmless == 1 else f'{harmless} harmless findings'}"
+    count = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
+    return f"{count} ({harmless} harmless)" if harmless else count
 
 
 def _failure(left: Sequence[Finding], *, is_repaired: bool) -> IntegrityError:
     first = left[0]
-    what = f"{first.path}: {first.kind}: expected {first.expected}, found {first.found}"
+    what = printable(f"{first.path}: {first.kind}: expected {first.expected}, found {first.found}")
     if len(left) == 1:
-        return IntegrityError(what, hint=first.hint)
+        return IntegrityError(what, hint=printable(first.hint))
     hint = "do for each what is said above" if is_repaired else "run wheelcache verify --repair"
     return IntegrityError(f"{len(left)} findings{' are left' if is_repaired else ''}; the first: {what}", hint=hint)
