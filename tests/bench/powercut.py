@@ -75,7 +75,7 @@ OPTIONS: Final = (
 who rename what they did not flush; and so that a file whose removal was cut off comes back with the bytes of whatever
 took its blocks meanwhile."""
 
-DEBRIS: Final = frozenset(f"verify: {kind}" for kind in ("journal", "partial", "lock", "temporary"))
+DEBRIS: Final = frozenset(f"verify: {kind}" for kind in ("journal", "partial", "debris", "mode"))
 HAND_OVER: Final = 2 * LARGEST_READ
 """Bytes that come twice where one connection hands the rest of its part to another: what it was just reading."""
 
