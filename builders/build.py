@@ -11,22 +11,18 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
-from builders.attempt import Builder, Outcome
-from builders.engine import Engine
-from builders.errors import BuildError, EngineError
+from builders.attempt import Outcome
+from builders.errors import EngineError
 from builders.imagecheck import check_image
 from builders.labels import labels_of
+from builders.outfit import Bases, Workshop, dress, make_shared_base, make_wheel_image
 from builders.preparing import Prepared
 from builders.recording import basis_of, check_step, shared_base_step, wheels_step
-from builders.sharedbase import SharedBase, ensure_shared_base
 from builders.stepruns import step_runs
-from builders.wheelimage import ensure_wheel_image
-from builders.workspace import Dressing, lay_out
-from wheelcache.config import BuildConfig, IndexConfig
+from builders.workspace import lay_out
 from wheelcache.errors import WheelcacheError
-from wheelcache.events import BuildFinished, Note, Sink
+from wheelcache.events import BuildFinished, Note
 from wheelcache.runs import Basis, Layer, ServiceRun, StepRun
-from wheelcache.store import Store
 
 ServiceState = Literal["built", "unchanged", "failed", "skipped"]
 
@@ -100,36 +96,13 @@ class ServiceResult:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Workshop:
-    """Everything that builds are made with.
-
-    Attributes:
-        engine: holds the images.
-        store: holds the wheels.
-        builder: runs buildx.
-        settings: the project's `[build]`.
-        indexes: for online builds.
-        offline: True when no step may have a network.
-        emit: takes what happens.
-    """
-
-    engine: Engine
-    store: Store
-    builder: Builder
-    settings: BuildConfig
-    indexes: Sequence[IndexConfig]
-    offline: bool
-    emit: Sink
-
-
 def build_services(services: Sequence[Prepared], workshop: Workshop) -> list[ServiceResult]:
     """Builds *services*, one at a time; one that fails does not keep the others from being built.
 
     Raises:
         EngineError: the engine went away.
     """
-    bases: dict[tuple[str, ...], SharedBase | BuildError] = {}
+    bases: Bases = {}
     results = []
     for prepared in services:
         if workshop.builder.stop.is_set():
@@ -141,9 +114,7 @@ def build_services(services: Sequence[Prepared], workshop: Workshop) -> list[Ser
     return results
 
 
-def _build(
-    prepared: Prepared, workshop: Workshop, bases: dict[tuple[str, ...], SharedBase | BuildError]
-) -> ServiceResult:
+def _build(prepared: Prepared, workshop: Workshop, bases: Bases) -> ServiceResult:
     began, began_at = time.monotonic(), time.time()
     image = prepared.reading.service.images[0]
     try:
@@ -160,42 +131,21 @@ def _build(
     return replace(result, seconds=time.monotonic() - began, began_at=began_at)
 
 
-def _build_image(
-    prepared: Prepared, workshop: Workshop, bases: dict[tuple[str, ...], SharedBase | BuildError]
-) -> ServiceResult:
+def _build_image(prepared: Prepared, workshop: Workshop, bases: Bases) -> ServiceResult:
     engine, service = workshop.engine, prepared.reading.service
     image, before = service.images[0], engine.image_id(service.images[0])
     if service.compose is not None and service.compose.ignored:
         ignored = ", ".join(service.compose.ignored)
         workshop.emit(Note(level="warning", message=f"{service.name}: not obeyed of its compose build: {ignored}"))
-    base = _shared_base(prepared, workshop, bases)
-    overrides = dict.fromkeys(prepared.share.bases, base.ref) if base is not None else {}
-    steps = [shared_base_step(base, over=engine.image_size(prepared.base))] if base is not None else []
-    wheels_image, sent = "", base.sent if base is not None else 0
-    if prepared.reading.installs:
-        made = ensure_wheel_image(
-            engine,
-            workshop.store,
-            prepared.own_wheels,
-            constraints=prepared.constraints,
-            builder=workshop.builder,
-        )
-        wheels_image, sent = made.ref, sent + made.sent
-        steps.append(wheels_step(made, prepared.own_wheels))
     labels = labels_of(prepared, run=workshop.builder.run)
-    dressing = Dressing(
-        reading=prepared.reading,
-        mode=prepared.mode,
-        offline=workshop.offline,
-        network=_network(prepared, workshop),
-        wheels_image=wheels_image,
-        overrides=overrides,
-        constraints=prepared.constraints,
-        labels=labels,
-        indexes=workshop.indexes,
-        pip_timeout=workshop.settings.pip_timeout,
-        pip_retries=workshop.settings.retries,
+    dressing = dress(
+        prepared, settings=workshop.settings, indexes=workshop.indexes, offline=workshop.offline, labels=labels
     )
+    base = make_shared_base(prepared, workshop, bases)
+    steps = [shared_base_step(base, over=engine.image_size(prepared.base))] if base is not None else []
+    wheels = make_wheel_image(prepared, workshop)
+    steps += [wheels_step(wheels, prepared.own_wheels)] if wheels is not None else []
+    sent = sum(made.sent for made in (base, wheels) if made is not None)
     with tempfile.TemporaryDirectory(prefix="wheelcache-build-") as scratch:
         outcome = workshop.builder.build(
             prepared.name,
@@ -204,7 +154,7 @@ def _build_image(
         )
     # An image gets its tag only once it is checked, and its id covers the label that names what is locked.
     is_checked = outcome.image_id == before
-    failure = _failure(outcome) or _unconsumed(overrides, outcome)
+    failure = _failure(outcome) or _unconsumed(dressing.overrides, outcome)
     checks = []
     if failure is None:
         checking = time.monotonic()
@@ -231,40 +181,6 @@ def _build_image(
         layers=tuple(Layer(key=layer.key, size=layer.size) for layer in layers),
         basis=basis_of(prepared, engine=engine, labels=labels),
     )
-
-
-def _shared_base(
-    prepared: Prepared, workshop: Workshop, bases: dict[tuple[str, ...], SharedBase | BuildError]
-) -> SharedBase | None:
-    """Returns the shared base of a service, made on first use; what failed once is not tried for each service again."""
-    shared = prepared.shared
-    if shared is None:
-        return None
-    key = (*shared.ground, *(wheel.digest for wheel in shared.wheels))
-    known = bases.get(key)
-    if isinstance(known, BuildError):
-        raise known
-    if known is not None:
-        # What it cost was counted with the service that it was made for.
-        return replace(known, built=False, sent=0, seconds=0.0)
-    try:
-        made = ensure_shared_base(
-            workshop.engine, workshop.store, base=prepared.base, wheels=shared.wheels, builder=workshop.builder
-        )
-    except EngineError:
-        raise
-    except BuildError as error:
-        bases[key] = error
-        raise
-    bases[key] = made
-    return made
-
-
-def _network(prepared: Prepared, workshop: Workshop) -> str | None:
-    if workshop.settings.network == "none":
-        return "none"
-    compose = prepared.reading.service.compose
-    return compose.network if compose is not None else None
 
 
 def has_network(step: str, network: str | None) -> bool:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from builders.attempt import Builder
-from builders.build import Workshop, build_services
+from builders.build import build_services
 from builders.compose import ComposeService
 from builders.engine import Engine
 from builders.locking import LockedService
+from builders.outfit import Workshop
 from builders.preparing import prepare
 from builders.reading import read_service
 from builders.services import Service

@@ -89,7 +89,8 @@ def _lock(yard: Yard, chosen: Sequence[Service], *, frozen: bool) -> tuple[Locke
 
 
 def _build(session: Session, project: Project, yard: Yard, wanted: Sequence[Prepared]) -> list[ServiceResult]:
-    from builders.build import Workshop, build_services  # noqa: PLC0415
+    from builders.build import build_services  # noqa: PLC0415
+    from builders.outfit import Workshop  # noqa: PLC0415
 
     for each in wanted:
         if each.why_online:
