@@ -14,7 +14,7 @@ from wheelcache.digest import Digest, hex_of
 from wheelcache.errors import StoreError
 from wheelcache.files import store_errors, sync_folder, write_atomically
 from wheelcache.journal import LINE_BYTES, Head, Mark, line_of, read_journal
-from wheelcache.ordinary import make_folder, open_own
+from wheelcache.ordinary import make_folder, open_own, open_regular
 from wheelcache.runninghash import RunningHash
 from wheelcache.spans import Span, missing_spans
 
@@ -105,7 +105,7 @@ class Partial:
         self.present = 0
         """Bytes that are on disk."""
         with store_errors(self._file):
-            self._descriptor = open_own(self._file)
+            self._descriptor = _open_bytes(self._file)
             try:
                 self._adopt()
             except BaseException:
@@ -237,12 +237,12 @@ class Partial:
         with self._flushing, store_errors(blob):
             if self.size is not None:
                 os.ftruncate(self._descriptor, self.size)  # what was adopted may have a tail that no mark vouches for
+            with suppress(PermissionError):  # another user of a shared store began it
+                os.fchmod(self._descriptor, 0o444)
             os.fsync(self._descriptor)
             if make_folder(blob.parent):
                 sync_folder(blob.parent.parent)
             self._file.replace(blob)
-            with suppress(PermissionError):  # another user of a shared store began it
-                blob.chmod(0o444)  # not before: a partial that nobody may write to could not be continued
             sync_folder(blob.parent)
             self._journal_file.unlink(missing_ok=True)
             return os.fstat(self._descriptor)
@@ -360,6 +360,16 @@ class Partial:
         self.present = 0
         self._note_head()
         os.pwrite(self._journal, line_of(Mark()) * count, LINE_BYTES)
+
+
+def _open_bytes(file: Path) -> int:
+    """Opens the bytes; nobody may write to them if a process was killed that was about to make them a blob."""
+    try:
+        return open_own(file)
+    except PermissionError:
+        with open_regular(file) as sealed:
+            os.fchmod(sealed.fileno(), 0o644)
+        return open_own(file)
 
 
 def _read_at(descriptor: int, count: int, position: int, *, is_short_allowed: bool = False) -> bytes:

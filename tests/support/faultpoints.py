@@ -30,7 +30,7 @@ FaultKind = Literal["killed", "torn", "full", "full for a moment"]
 """Killed before a call, or in the middle of a write; no room from a call on, or for that call alone."""
 
 _BY_PATH = ("mkdir", "unlink", "remove", "rmdir", "chmod", "replace", "rename", "link", "truncate")
-_BY_DESCRIPTOR = ("pwrite", "write", "ftruncate", "fsync", "fdatasync")
+_BY_DESCRIPTOR = ("pwrite", "write", "ftruncate", "fchmod", "fsync", "fdatasync")
 _GROWING = frozenset({"open", "mkdir", "write", "pwrite", "fsync", "fdatasync", "link", "sqlite"})
 """What needs room; disks that promise room late say only at a flush that there is none."""
 

@@ -89,6 +89,7 @@ def test_publishing_may_end_at_any_call(nursery, fresh, truth, kind):
     for ended, root in nursery.each_fault(publish, fresh, kind):
         assert_ended_by(kind, ended)
         assert_sound(root, ended, truth)
+        assert {blob.stat().st_mode & 0o777 for blob in (root / "v1/blobs").glob("*/*/*")} <= {0o444}, ended
         kept = kept_bytes(root, truth)
         said = sum(int(line.split()[1]) for line in ended.said if line.startswith("wrote"))
         if LEFT.digest not in blobs(root):
