@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from wheelcache.errors import StoreError, StoreFullError
-from wheelcache.ordinary import open_new, open_own
+from wheelcache.ordinary import is_shared, open_new, open_own
 from wheelcache.room import is_full
 
 _FICLONE: Final = 0x40049409
@@ -51,7 +51,10 @@ def _hint(error: OSError, file: Path) -> str:
     if error.errno in _DENIED and (foreign := _foreign(file)) is not None:
         cache = next((folder.parent for folder in file.parents if folder.name == "v1"), foreign)
         owner, own = (_name(user) for user in (foreign.lstat().st_uid, os.geteuid()))
-        return f"{foreign} belongs to {owner}; to make all of it yours: sudo chown -R {own} {shlex.quote(str(cache))}"
+        what, way = "yours", f"chown -R {own}"
+        if is_shared(cache):
+            what, way = "its group's", "chmod -R g+rwX"
+        return f"{foreign} belongs to {owner}; to make all of it {what}: sudo {way} {shlex.quote(str(cache))}"
     return "check the folder, its permissions and its disk; to use another: --cache-dir or WHEELCACHE_DIR"
 
 

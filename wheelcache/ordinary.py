@@ -114,6 +114,21 @@ def expect_own(path: Path) -> None:
         _expect_own(path, path.lstat())
 
 
+def is_folder(path: Path) -> bool:
+    """True for a folder of the store; False where there is nothing.
+
+    Raises:
+        OSError: something else has that name, a link to a folder included.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISDIR(found.st_mode):
+        raise OSError(None, f"expected a folder, found {kind_of(found.st_mode)}", str(path))
+    return True
+
+
 def make_folder(path: Path) -> bool:
     """Makes a folder of the store where there is none.
 
@@ -123,12 +138,11 @@ def make_folder(path: Path) -> bool:
     Raises:
         OSError: something else has that name, a link to a folder included; or nothing can be made there.
     """
+    if is_folder(path):
+        return False
     try:
         path.mkdir()
-    except FileExistsError:
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode):
-            raise OSError(None, f"expected a folder, found {kind_of(found.st_mode)}", str(path)) from None
+    except FileExistsError:  # another process was faster
         return False
     if sys.platform != "win32":  # folders cannot be opened there
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | DOOR)
@@ -161,12 +175,17 @@ def settle(descriptor: int, folder: Path) -> None:
     if is_roots and (made.st_uid, made.st_gid) != (around.st_uid, around.st_gid):
         with suppress(OSError):  # root of a container, or on a network file system, may own less than it seems
             os.fchown(descriptor, around.st_uid, around.st_gid)
-    if around.st_mode & _SHARED == _SHARED:
+    if is_shared(folder):
         wanted = made.st_mode | (made.st_mode >> 3 & 0o070)  # what its owner may
         if stat.S_ISDIR(made.st_mode):
             wanted |= stat.S_ISGID
         if wanted != made.st_mode and made.st_uid == os.geteuid():
             os.fchmod(descriptor, stat.S_IMODE(wanted))
+
+
+def is_shared(folder: Path) -> bool:
+    """True for a folder that a group shares: what is made in it is that group's, which may write to it."""
+    return folder.stat().st_mode & _SHARED == _SHARED
 
 
 def _expect_file(path: Path, found: os.stat_result) -> None:

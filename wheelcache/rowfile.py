@@ -7,6 +7,7 @@ another version, is made anew with all rows that fit.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -21,7 +22,7 @@ from typing import Final, TypeVar
 
 from wheelcache.errors import StoreError, StoreFullError
 from wheelcache.files import exclusive, free_name, move_into, store_errors, temporary_name
-from wheelcache.ordinary import kind_of, open_new
+from wheelcache.ordinary import expect_own, kind_of, open_new
 
 Value = str | int | float | bytes | None
 Row = tuple[Value, ...]
@@ -36,6 +37,9 @@ _ATTEMPTS: Final = 5
 
 _BESIDE: Final = ("-journal", "-wal", "-shm")
 """What SQLite puts beside a file; of one that is no more it would be taken for the next one's."""
+
+_REFUSED: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
+"""What SQLite says where the operating system says no."""
 
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """What SQLite says of bytes that no run of ours wrote; our statements have no faults that it could mean instead."""
@@ -179,6 +183,8 @@ class RowFile:
 
     def _expect_file(self) -> None:
         """Makes the file where there is none; it is never opened otherwise: to close it would take SQLite's locks."""
+        for end in _BESIDE:  # SQLite would write through a link
+            expect_own(self._file.with_name(f"{self._file.name}{end}"))
         found = _stat(self._file)
         if found is None:
             with suppress(FileExistsError):
@@ -280,6 +286,8 @@ class RowFile:
             except ERRORS as error:
                 if code_of(error) == sqlite3.SQLITE_FULL:
                     raise StoreFullError(f"{self._file}: no room left on the disk", hint="free some space") from error
+                if code_of(error) in _REFUSED:
+                    raise PermissionError(errno.EACCES, str(error)) from error
                 raise StoreError(f"{self._file}: {error}", hint="remove this file: it is made anew") from error
 
 

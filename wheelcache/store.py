@@ -74,9 +74,10 @@ class Store:
         for folder in _FOLDERS:
             with store_errors(base / folder):
                 make_folder(base / folder)
-        with store_errors(root):
+        with store_errors(base / "partial"):
             if not os.access(base / "partial", os.W_OK):
                 raise OSError(errno.EACCES, "the cache folder cannot be written")
+        with store_errors(root):
             if not (root / "CACHEDIR.TAG").exists():
                 write_atomically(root / "CACHEDIR.TAG", _CACHEDIR_TAG.encode())
         return cls(root, boot=boot_id(), now=now)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Mapping, Sequence
+from io import FileIO
 from pathlib import Path, PurePosixPath
 
 from wheelcache.errors import StoreError
 from wheelcache.files import copy_sharing_blocks, reflink, store_errors, sync_folder, temporary_name
 from wheelcache.lock import LockedWheel
+from wheelcache.ordinary import is_folder, make_folder, make_folders, open_new, open_regular, settle
 from wheelcache.store import Store
 
 
@@ -33,8 +36,9 @@ def make_view(
         StoreError: a wheel is not in the store, or the disk failed.
     """
     view = store.root / "v1" / "views" / key
-    if view.is_dir():
-        return view
+    with store_errors(view):
+        if is_folder(view):
+            return view
     temporary = temporary_name(view)
     try:
         with store_errors(view):
@@ -52,32 +56,35 @@ def _fill(
     entries: Sequence[tuple[PurePosixPath, LockedWheel]],
     texts: Mapping[PurePosixPath, str],
 ) -> None:
-    view.mkdir()
+    make_folder(view)
     for path, wheel in entries:
         _place(store, wheel, view / path)
     for path, text in texts.items():
         file = view / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        make_folders(file.parent)
+        with FileIO(open_new(file), "w") as opened:
+            opened.write(text.encode())
         file.chmod(0o644)
     for folder in (view, *(path for path in view.rglob("*") if path.is_dir())):
-        folder.chmod(0o755)
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o555)  # whoever builds may be anybody
 
 
 def _place(store: Store, wheel: LockedWheel, destination: Path) -> None:
     """Reflinks, else hard links, else copies a blob; the kernel may forbid links to another user's files."""
     blob = store.blob(wheel.digest)
-    if not blob.is_file():
+    if store.size(wheel.digest) is None:
         raise StoreError(f"{wheel.filename}: not in the store", hint="run wheelcache sync first")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    if reflink(blob, destination):
-        destination.chmod(0o444)
-        return
-    try:
-        os.link(blob, destination)
-    except OSError:
-        copy_sharing_blocks(blob, destination)
-        destination.chmod(0o444)
+    make_folders(destination.parent)
+    if not reflink(blob, destination):
+        try:
+            os.link(blob, destination)
+        except OSError:
+            copy_sharing_blocks(blob, destination)
+        else:
+            return
+    with open_regular(destination) as placed:
+        settle(placed.fileno(), destination.parent)
+    destination.chmod(0o444)
 
 
 def _rename_unless_made(temporary: Path, folder: Path) -> None:
@@ -85,5 +92,5 @@ def _rename_unless_made(temporary: Path, folder: Path) -> None:
     try:
         temporary.rename(folder)
     except OSError:
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise
