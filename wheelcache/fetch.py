@@ -205,7 +205,7 @@ class _Sync:
 
     def _no_room(self, sizes: Mapping[Digest, int]) -> StoreFullError:
         """Returns the error of a disk that has no room for wheels, whose sizes are given; 0 where unknown."""
-        needed = sum(max(size - self._store.partial_bytes(digest), 0) for digest, size in sizes.items())
+        needed = sum(self._store.room_for(digest, size) for digest, size in sizes.items())
         return no_room(
             self._store.root,
             needed=needed,
@@ -230,7 +230,7 @@ class _Sync:
             )
         present = {wheel.digest: self._store.partial_bytes(wheel.digest) for wheel in self._missing}
         self._present = present
-        needed = sum(max(size - present[digest], 0) for digest, size in sizes.items())
+        needed = sum(self._store.room_for(digest, size) for digest, size in sizes.items())
         free = self._store.free_bytes()
         if needed and needed + self._settings.reserve > free:
             raise self._no_room({wheel.digest: sizes.get(wheel.digest, 0) for wheel in self._missing})

@@ -121,6 +121,15 @@ class Store:
         """Returns the bytes of *digest* that the next transfer will not fetch again."""
         return usable_bytes(self._base / "partial", digest, boot=self.boot)
 
+    def room_for(self, digest: Digest, size: int) -> int:
+        """Returns the bytes of room that a wheel of *size* bytes still needs."""
+        kept = self.partial_bytes(digest)
+        if not kept:  # what is there, of which nothing counts, is thrown away before anything is written
+            with suppress(OSError):
+                found = (self._base / "partial" / f"{hex_of(digest)}.part").lstat()
+                kept = getattr(found, "st_blocks", 0) * 512  # Windows does not say
+        return max(size - kept, 0)
+
     def free_bytes(self) -> int:
         """Returns the bytes that the store's disk has room for."""
         return shutil.disk_usage(self._base).free

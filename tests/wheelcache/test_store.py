@@ -262,6 +262,14 @@ class TestPartials:
         partial.close()
         assert store.partial_bytes(LOCKED.digest) == 1000
 
+    def test_need_room_for_what_is_not_there_or_is_there_and_counts(self, store):
+        assert store.room_for(LOCKED.digest, WHEEL.size) == WHEEL.size
+        part = leave(store, WHEEL.data[:200_000])
+        assert store.room_for(LOCKED.digest, WHEEL.size) == WHEEL.size - 200_000
+        part.with_suffix(".json").unlink()  # as a power cut may leave it: its bytes are written over
+        assert store.partial_bytes(LOCKED.digest) == 0
+        assert store.room_for(LOCKED.digest, WHEEL.size) <= WHEEL.size - 200_000
+
     def test_longer_than_the_wheel_keep_no_piece_beyond_it(self, store):
         partial = store.partial(WHEEL.locked(size=None))
         partial.write(0, WHEEL.data + b"more")
