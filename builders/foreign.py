@@ -53,7 +53,6 @@ _UV: Final[Mapping[str, str]] = {
     "build": "builds from source: build the wheel before, and COPY it",
     "lock": "resolves while it runs: use uv lock before, and uv sync --frozen",
     "run": "may install before it runs: use uv sync --frozen, and uv run --no-sync",
-    "sync": _OWN_LOCK.format("uv export -o requirements.txt"),
     "tool": "makes an environment of its own: use uv pip install",
 }
 
@@ -63,7 +62,7 @@ class ForeignInstall:
     """A command of another installer.
 
     Attributes:
-        tool: such as `poetry install` or `uv sync`.
+        tool: such as `poetry install` or `uv run`.
         line: the RUN's first line.
         reason: a sentence, why what it installs is not locked and what to do; empty where it installs no Python.
     """

@@ -42,7 +42,7 @@ def used_images(services: Iterable[Prepared]) -> set[str]:
         if prepared.shared is not None:
             used.update(shared_base_refs(prepared.base_id, prepared.shared.wheels))
         if prepared.reading.installs:
-            used.add(wheel_image_ref(prepared.own_wheels, constraints=prepared.constraints))
+            used.add(wheel_image_ref(prepared.own_wheels, constraints=prepared.constraints, locks=prepared.uv_locks))
     return used
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from posixpath import join, normpath
+from posixpath import dirname, join, normpath
 from typing import Final, Literal
 
 from builders.contextfiles import ContextFiles, ContextPath, Found, Has, InlineFile, TextOf, Unmapped
@@ -20,6 +20,16 @@ from builders.seals import conditions_against_sealing
 from builders.settings import settings_made_by
 from builders.shellcommand import Command, Files, Script
 from builders.stages import resolve_stages
+from builders.uvproject import (
+    LOCK,
+    UvProject,
+    UvSync,
+    choice_of,
+    environment_of,
+    folders_above,
+    left_out_by,
+    read_uv_sync,
+)
 from builders.wishes import read_wishes
 
 
@@ -52,6 +62,7 @@ class Install:
         destination: where it installs to.
         environment: the virtual environment's folder; empty where it is none.
         needs_network: the same RUN runs something else that clearly needs the network.
+        uv_project: the project that a `uv sync` installs; None for other commands.
         unlockable: sentences; why what it installs cannot be locked.
         unsealable: sentences; why it would not keep to a mounted configuration.
     """
@@ -80,6 +91,7 @@ class Install:
     destination: Destination = "system"
     environment: str = ""
     needs_network: bool = False
+    uv_project: UvProject | None = None
     unlockable: tuple[str, ...] = ()
     unsealable: tuple[str, ...] = ()
 
@@ -209,6 +221,11 @@ class _Finder:
             command = replace(plain, environment={**self.settings[stage], **plain.environment})
             self.environments[stage].note(command)
             self.settings[stage].update(settings_made_by(command))
+            place = _Place(stage=stage, number=number, step=step, script=script, position=position)
+            sync = read_uv_sync(command)
+            if sync is not None:
+                found.append(self._uv_sync(sync, command, place))
+                continue
             other = foreign_install(command, step.instruction.line)
             if other is not None:
                 self.foreign.append(other)
@@ -218,12 +235,58 @@ class _Finder:
             pip = read_pip_command(call) if call else None
             if pip is None:
                 continue
-            place = _Place(stage=stage, number=number, step=step, script=script, position=position)
             install = self._install(pip, command, place)
             if not _repeats(install, found):
                 found.append(install)
         found.extend(_unread(script, step, stage))
         self.installs.extend(found)
+
+    def _uv_sync(self, sync: UvSync, command: Command, place: _Place) -> Install:
+        def locked(folder: str) -> ContextPath | None:
+            found = self._found(join(folder, LOCK), place.stage, place.number)
+            return found if isinstance(found, ContextPath) else None
+
+        step = place.step
+
+        pip = PipCommand(
+            tool="uv",
+            subcommand="sync",
+            program=sync.interpreter,
+            interpreter=sync.interpreter.removesuffix(" sync"),
+            options=sync.options,
+            problem=sync.problem,
+        )
+        doubts = list(_doubts(pip, command))
+        root = next((folder for folder in folders_above(sync.folder or "/") if locked(folder)), "")
+        lock = locked(root) if root and sync.folder is not None else None
+        if lock is None:
+            where = sync.folder or "its folder"
+            doubts.append(f"{sync.interpreter}: no uv.lock of the build context stands in {where}")
+        environment = environment_of(sync, root or sync.folder or "/", command.environment)
+        self.environments[place.stage].known[environment] = False
+        return Install(
+            instruction=step.instruction.index,
+            line=step.instruction.line,
+            stage=place.stage,
+            tool="uv",
+            subcommand="sync",
+            interpreter=sync.interpreter,
+            python=sync.options.last("python"),
+            force="reinstall" in sync.options.flags,
+            destination="venv",
+            environment=environment,
+            needs_network=needs_network(place.script),
+            uv_project=None
+            if lock is None
+            else UvProject(
+                folder=ContextPath(path=dirname(lock.path) or ".", context=lock.context),
+                lock_path=join(root, LOCK),
+                choice=choice_of(sync.options),
+                left_out=left_out_by(sync.options),
+            ),
+            unlockable=tuple(dict.fromkeys(doubts)),
+            unsealable=(*conditions_against_sealing(pip, command, step), *([_TRIGGER] if step.is_trigger else [])),
+        )
 
     def _install(self, pip: PipCommand, command: Command, place: _Place) -> Install:
         wishes = read_wishes(pip, command)

@@ -229,7 +229,8 @@ def _groups(entries: Sequence[_Entry]) -> list[list[_Entry]]:
     for entry in entries:
         merged = merge_neighbours(_lasting(entry))
         target = digest_of_json(entry.target.as_toml()) if entry.target is not None else ""
-        key: object = (target, merged[0].manner, merged[0].installed) if len(merged) == 1 else entry.path
+        is_one = len(merged) == 1 and not merged[0].project
+        key: object = (target, merged[0].manner, merged[0].installed) if is_one else entry.path
         groups.setdefault(key, []).append(entry)
     return list(groups.values())
 

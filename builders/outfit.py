@@ -61,7 +61,9 @@ def dress(
         labels: of the image.
     """
     base = shared_base_refs(prepared.base_id, prepared.shared.wheels)[-1] if prepared.shared is not None else ""
-    wheels = wheel_image_ref(prepared.own_wheels, constraints=prepared.constraints) if _installs(prepared) else ""
+    wheels = ""
+    if _installs(prepared):
+        wheels = wheel_image_ref(prepared.own_wheels, constraints=prepared.constraints, locks=prepared.uv_locks)
     compose = prepared.reading.service.compose
     network = compose.network if compose is not None else None
     return Dressing(
@@ -123,6 +125,7 @@ def make_wheel_image(prepared: Prepared, workshop: Workshop) -> WheelImage | Non
         workshop.store,
         prepared.own_wheels,
         constraints=prepared.constraints,
+        locks=prepared.uv_locks,
         builder=workshop.builder,
     )
 

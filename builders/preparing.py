@@ -16,10 +16,12 @@ from builders.engine import Engine
 from builders.errors import BuildError, EngineError, RefusedError
 from builders.installs import Install
 from builders.locking import LockedService
+from builders.pipconf import WHEELS
 from builders.plan import SharedSet, Sharer, plan_shared_sets
 from builders.reading import Reading, read_service
 from builders.sharing import Sharing, sharing
 from builders.targets import ensure_image
+from builders.uvproject import lock_source, mounted_lock
 from wheelcache.config import BuildMode
 from wheelcache.digest import digest_of_json
 from wheelcache.lock import LockedWheel
@@ -65,6 +67,16 @@ class Prepared:
         """What is mounted into its build: everything that its base does not bring."""
         brought = {wheel.digest for wheel in self.shared.wheels} if self.shared is not None else set()
         return tuple(wheel for wheel in self.locked.wheels if wheel.digest not in brought)
+
+    @property
+    def uv_locks(self) -> dict[str, str]:
+        """The uv.lock files that are mounted over its projects' own, by their paths in the image of its wheels."""
+        projects = [install.uv_project for install in self.reading.installs if install.uv_project is not None]
+        return {
+            lock_source(project): mounted_lock(self.reading.uv_locks[project.folder], self.locked.wheels, folder=WHEELS)
+            for project in projects
+            if project.folder in self.reading.uv_locks
+        }
 
     @property
     def constraints(self) -> tuple[str, ...]:

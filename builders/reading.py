@@ -17,6 +17,7 @@ from builders.dockerfile import Base, Dockerfile, decode_dockerfile, parse_docke
 from builders.installs import Findings, Install, find_installs
 from builders.localproject import ProjectNeeds, read_project
 from builders.services import Service
+from builders.uvproject import LOCK, UvProject, local_packages, reasons_against
 from wheelcache.errors import ProjectFileError
 from wheelcache.pins import read_closure, read_text
 from wheelcache.redaction import without_userinfo
@@ -37,6 +38,7 @@ class Reading:
         demands: what is to be resolved, in the order of installation.
         sources: the installs that each demand comes from, in the same order.
         files: the texts of all requirement and constraint files, by their names relative to the context.
+        uv_locks: the texts of the uv.lock files that it installs, by their folders.
         unlockable: sentences; why some of what it installs cannot be locked, and so needs an online build.
         unsealable: sentences; why some command would not keep to the mounted wheels.
     """
@@ -47,6 +49,7 @@ class Reading:
     demands: tuple[Demand, ...]
     sources: tuple[tuple[Install, ...], ...]
     files: Mapping[str, str]
+    uv_locks: Mapping[ContextPath, str]
     unlockable: tuple[str, ...]
     unsealable: tuple[str, ...]
 
@@ -107,7 +110,18 @@ def read_service(service: Service, *, bases: Mapping[str, Base] | None = None) -
     ]
     texts = read_closure(paths, read=read_text)
     reasons += _reasons_in(texts, service)
-    asked = [(demand, installs) for demand, installs in asked if demand.lines]
+    # A uv.lock has settled its versions: the other commands agree with it where they can.
+    asked = [(demand, installs) for demand, installs in asked if demand.lines or demand.project]
+    asked.sort(key=lambda pair: not pair[0].project)
+    uv_locks = {
+        project.folder: read_text(path / LOCK)
+        for install in findings.installs
+        if (project := install.uv_project) is not None
+        and (path := _on_disk(project.folder, service, contexts)) is not None
+    }
+    for folder, text in uv_locks.items():
+        path = _on_disk(folder, service, contexts)
+        texts = {**texts, **({path / LOCK: text} if path is not None else {})}
     return Reading(
         service=service,
         dockerfile=dockerfile,
@@ -115,6 +129,7 @@ def read_service(service: Service, *, bases: Mapping[str, Base] | None = None) -
         demands=tuple(demand for demand, _ in asked),
         sources=tuple(installs for _, installs in asked),
         files={os.path.relpath(path, service.context).replace(os.sep, "/"): text for path, text in texts.items()},
+        uv_locks=uv_locks,
         unlockable=tuple(dict.fromkeys(reasons)),
         unsealable=tuple(
             dict.fromkeys(
@@ -176,6 +191,8 @@ def _paths(install: Install, service: Service, contexts: Mapping[str, Path]) -> 
 
 def _needs(install: Install, service: Service, contexts: Mapping[str, Path]) -> ProjectNeeds:
     """Returns what it takes to install the local projects that a command names."""
+    if install.uv_project is not None:
+        return _uv_needs(install.uv_project, service, contexts)
     needs: list[ProjectNeeds] = []
     reasons: list[str] = []
     for project in install.local_projects:
@@ -193,6 +210,23 @@ def _needs(install: Install, service: Service, contexts: Mapping[str, Path]) -> 
     )
 
 
+def _uv_needs(project: UvProject, service: Service, contexts: Mapping[str, Path]) -> ProjectNeeds:
+    """Returns what it takes to build the packages of a uv project; what they require its uv.lock says."""
+    folder = _on_disk(project.folder, service, contexts)
+    if folder is None:
+        return ProjectNeeds(requirements=(), build=(), unlockable=(f"{project.folder} lies outside of its context",))
+    lock = read_text(folder / LOCK)
+    reasons = tuple(f"{LOCK}: {reason}" for reason in dict.fromkeys(reasons_against(lock)))
+    built = [
+        read_project(folder / local, extras=(), is_editable=True, tool="uv") for local in local_packages(lock, project)
+    ]
+    return ProjectNeeds(
+        requirements=(),
+        build=tuple(line for need in built for line in need.build) if not reasons else (),
+        unlockable=reasons,
+    )
+
+
 def _build_demand(install: Install, needs: ProjectNeeds) -> Demand:
     return Demand(
         lines=needs.build,
@@ -204,6 +238,11 @@ def _build_demand(install: Install, needs: ProjectNeeds) -> Demand:
 
 
 def _demand(install: Install, needs: ProjectNeeds, service: Service, contexts: Mapping[str, Path]) -> Demand:
+    if install.uv_project is not None:
+        folder = _on_disk(install.uv_project.folder, service, contexts)
+        is_known = folder is not None and not needs.unlockable
+        return Demand(lines=(), project=str(folder) if is_known else "", choice=install.uv_project.choice)
+
     def lines(option: str, paths: Sequence[ContextPath]) -> list[str]:
         return [f"{option} {found}" for path in paths if (found := _on_disk(path, service, contexts)) is not None]
 

@@ -11,6 +11,7 @@ from builders.instructions import Instruction
 from builders.mounts import mount_options
 from builders.pipconf import PIP_CONF, UV_TOML, WHEELS
 from builders.seals import mounts_configuration
+from builders.uvproject import lock_source
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +63,8 @@ def rewrite_dockerfile(
 ) -> Rewritten:
     """Returns the copy of *dockerfile* whose installs see the mounted wheels and configuration.
 
-    The words go right after `RUN`, so that every other byte stays, the user's own flags and heredocs included.
+    The words go right after `RUN`, or after its flags, so that every other byte stays, the user's own flags and
+    heredocs included.
 
     Args:
         dockerfile: as parsed.
@@ -108,12 +110,18 @@ def rewrite_dockerfile(
             for tool in tools
             if not mounts_configuration(tool, instruction)
         ]
-        words = "".join(f" {word}" for word in (*network, mount, *configurations))
+        projects = [each.uv_project for each in group if each.uv_project is not None and (sealed or offline)]
+        locks = dict.fromkeys(
+            f"--mount=type=bind,from={wheels_context},source={lock_source(project)},target={project.lock_path}"
+            for project in projects
+        )
+        words = "".join(f" {word}" for word in (*network, mount, *configurations, *locks))
         insertions.append(
             Insertion(
                 instruction=index,
                 line=instruction.line,
-                offset=instruction.keyword_end,
+                # Of two mounts at one place the later one counts, and many mount their own uv.lock.
+                offset=_flags_end(dockerfile.text, instruction) if locks else instruction.keyword_end,
                 words=words,
                 sealed=bool(network) or "none" in instruction.values("network"),
             )
@@ -126,6 +134,18 @@ def rewrite_dockerfile(
         untouched=tuple(untouched),
         dropped=dockerfile.text[slice(*cut)],
     )
+
+
+def _flags_end(text: str, instruction: Instruction) -> int:
+    """Returns the offset after an instruction's last flag; after its keyword where that cannot be told."""
+    at = instruction.keyword_end
+    for flag in instruction.flags:
+        word = f"--{flag.name}" if flag.value is None else f"--{flag.name}={flag.value}"
+        found = text.find(word, at, instruction.end)
+        if found < 0:
+            return instruction.keyword_end
+        at = found + len(word)
+    return at
 
 
 def mounts_wheels(instruction: Instruction) -> bool:

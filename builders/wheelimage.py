@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -45,7 +45,13 @@ class WheelImage:
 
 
 def ensure_wheel_image(
-    engine: Engine, store: Store, wheels: Iterable[LockedWheel], *, constraints: Sequence[str], builder: Builder
+    engine: Engine,
+    store: Store,
+    wheels: Iterable[LockedWheel],
+    *,
+    constraints: Sequence[str],
+    locks: Mapping[str, str],
+    builder: Builder,
 ) -> WheelImage:
     """Returns the image that holds *wheels*, made when the engine does not have it.
 
@@ -56,6 +62,7 @@ def ensure_wheel_image(
         store: holds the wheels.
         wheels: what a build may install.
         constraints: lines of its `constraints.txt`: everything that is locked, what a base brings included.
+        locks: the texts of uv.lock files that are mounted over projects' own, by absolute path in the image.
         builder: runs the build.
 
     Raises:
@@ -64,7 +71,7 @@ def ensure_wheel_image(
     """
     wheels = sorted(wheels, key=lambda wheel: wheel.filename)
     lines = sorted(constraints)
-    ref = wheel_image_ref(wheels, constraints=lines)
+    ref = wheel_image_ref(wheels, constraints=lines, locks=locks)
     key = ref.rpartition(":")[2]
     if engine.image_id(ref) is not None:
         return WheelImage(ref=ref)
@@ -76,6 +83,7 @@ def ensure_wheel_image(
             _below(f"{FOLDER}/{CONSTRAINTS}"): "".join(f"{line}\n" for line in lines),
             _below(PIP_CONF): pip_conf(sealed=True, timeout=_TIMEOUT),
             _below(UV_TOML): uv_toml(sealed=True, constraints=lines),
+            **{_below(path): text for path, text in locks.items()},
         },
     )
     with tempfile.TemporaryDirectory(prefix="wheelcache-wheels-") as scratch:
@@ -97,10 +105,10 @@ def ensure_wheel_image(
     return WheelImage(ref=ref, sent=outcome.sent, seconds=outcome.seconds)
 
 
-def wheel_image_ref(wheels: Iterable[LockedWheel], *, constraints: Sequence[str]) -> str:
+def wheel_image_ref(wheels: Iterable[LockedWheel], *, constraints: Sequence[str], locks: Mapping[str, str]) -> str:
     """Returns the reference of the image that holds *wheels*; arguments as for its making."""
     ordered = sorted(wheels, key=lambda wheel: wheel.filename)
-    content = [_FORM, [[wheel.filename, wheel.digest] for wheel in ordered], sorted(constraints)]
+    content = [_FORM, [[wheel.filename, wheel.digest] for wheel in ordered], sorted(constraints), dict(locks)]
     return f"{REPOSITORY}:{hex_of(digest_of_json(content))[:32]}"
 
 

@@ -144,7 +144,11 @@ class Locker:
                 roots = tuple(dict.fromkeys((*demand.extra_index_urls, *earlier)))
                 pins = (*demand.constraints, *_pins(merged))
                 given = replace(demand, constraints=pins, extra_index_urls=roots)
-            resolved = self.resolver.resolve(given, target, preferences=preferences, upgrade=upgrade)
+            resolved = (
+                self.resolver.export(demand, target)
+                if demand.project
+                else self.resolver.resolve(given, target, preferences=preferences, upgrade=upgrade)
+            )
             document, kept = part_installed(resolved, demand.installed)
             for name, version in kept.items():
                 found.setdefault(name, set()).add(version)
@@ -292,7 +296,7 @@ def merge_neighbours(demands: Sequence[Demand]) -> list[Demand]:
         if (
             last is not None
             and (last.manner, last.installed) == (demand.manner, demand.installed)
-            and last.constraints == demand.constraints
+            and (last.constraints, last.project) == (demand.constraints, demand.project)
         ):
             renewed = tuple(sorted({*last.renewed, *demand.renewed}))
             merged[-1] = replace(last, lines=(*last.lines, *demand.lines), renewed=renewed)

@@ -10,8 +10,10 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from packaging.markers import Marker
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from wheelcache.config import IndexConfig
@@ -45,6 +47,8 @@ class Demand:
         sees_installed: True when the command takes what its image holds already as installed.
         renewed: normalised names (PEP 503) that are upgraded even where an older version is installed.
         installed: what the image holds, as far as the command sees it.
+        project: the folder of a uv.lock that says it all, in place of *lines*; empty for none.
+        choice: what of that lock is wanted, as options of `uv export`.
         for_build: True for what a project is built with, in an environment of its own that does not stay.
     """
 
@@ -60,6 +64,8 @@ class Demand:
     sees_installed: bool = False
     renewed: tuple[str, ...] = ()
     installed: tuple[Installed, ...] = ()
+    project: str = ""
+    choice: tuple[str, ...] = ()
     for_build: bool = False
 
     @property
@@ -75,6 +81,7 @@ class Demand:
             self.mixes_indexes,
             self.sees_installed,
             self.for_build,
+            self.choice,
         )
 
 
@@ -148,6 +155,44 @@ class Resolver:
             if completed.returncode != 0:
                 raise _reason(completed, scratch)
             return tomllib.loads(output.read_text(encoding="utf-8"))
+
+    def export(self, demand: Demand, target: Target) -> dict[str, Any]:
+        """Returns what a uv.lock holds of *demand* for *target*, as a PEP 751 document; nothing is resolved.
+
+        Raises:
+            ResolveError: the lock is not for that Python, or uv cannot read it.
+        """
+        command = [
+            self.uv,
+            "export",
+            "--frozen",
+            "--format",
+            "pylock.toml",
+            "--no-header",
+            "--quiet",
+            "--no-emit-local",
+        ]
+        completed = run_program(
+            [*command, "--project", demand.project, "--python", sys.executable, *demand.choice],
+            env={**self._environment(target), "UV_NO_CONFIG": "1"},
+            stop=self.stop,
+        )
+        if completed.returncode != 0:
+            raise _reason(completed, demand.project)
+        document = tomllib.loads(completed.stdout.decode())
+        wanted = SpecifierSet(document.get("requires-python", ""))
+        if not wanted.contains(target.python, prereleases=True):
+            raise ResolveError(
+                f"{demand.project}/uv.lock: made for Python {wanted}, the image has {target.python}",
+                hint="use another base image, or change requires-python and run uv lock",
+            )
+        environment = cast("dict[str, str]", dict(target.environment))
+        packages = [
+            {key: value for key, value in package.items() if key != "marker"}
+            for package in document["packages"]
+            if "marker" not in package or Marker(package["marker"]).evaluate(environment)
+        ]
+        return {**document, "packages": packages}
 
     def roots(self, demand: Demand) -> tuple[str, ...]:
         """Returns the indexes that *demand* is looked up in."""

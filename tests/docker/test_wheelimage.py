@@ -22,7 +22,7 @@ Put = Callable[[MadeWheel], LockedWheel]
 @pytest.fixture
 def ensure(engine: Engine, store: Store, builder: Builder, made_images: list[str]) -> Callable[..., WheelImage]:
     def ensure(wheels: list[LockedWheel], constraints: list[str]) -> WheelImage:
-        image = ensure_wheel_image(engine, store, wheels, constraints=constraints, builder=builder)
+        image = ensure_wheel_image(engine, store, wheels, constraints=constraints, locks={}, builder=builder)
         made_images.append(image.ref)
         return image
 
@@ -59,4 +59,4 @@ def test_wheels_of_one_name_and_other_bytes_are_another_image(
 
 def test_a_wheel_that_is_not_in_the_store_is_an_error(engine: Engine, store: Store, builder: Builder) -> None:
     with pytest.raises(StoreError, match=r"demo-1\.0"):
-        ensure_wheel_image(engine, store, [make_wheel().locked()], constraints=[], builder=builder)
+        ensure_wheel_image(engine, store, [make_wheel().locked()], constraints=[], locks={}, builder=builder)

@@ -15,7 +15,7 @@ from typing import Any
 
 import tomli_w
 
-_INSTALLS = re.compile(r"\bRUN\b.*\b(pip3? install|pip3? wheel|pip sync)\b")
+_INSTALLS = re.compile(r"\bRUN\b.*\b(pip3? install|pip3? wheel|pip sync|uv sync)\b")
 _OWN_IMAGES = re.compile(r"\bwheelcache/(?:wheels|base|ground):[0-9a-f]{32}\b")
 
 
