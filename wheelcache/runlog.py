@@ -102,6 +102,14 @@ class History:
                 if service is not None:
                     yield service
 
+    def failing(self, names: Iterable[str]) -> frozenset[str]:
+        """Returns those services whose newest build failed by itself; one that nobody came to, or stopped, is none."""
+        return frozenset(name for name in names if self._is_failing(name))
+
+    def _is_failing(self, name: str) -> bool:
+        tried = next((build for build in self.builds(name) if build.state != "skipped"), None)
+        return tried is not None and tried.state == "failed" and tried.fault != "interrupted"
+
     def pairs(self, run: Run, services: Collection[str] = ()) -> list[Pair]:
         """Returns a run's services, each with the build that it is measured by; only those of *services*, if any."""
         chosen = [name for name in run.states if not services or name in services]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -82,6 +83,21 @@ def test_a_failed_build_ends_with_8_and_the_others_are_built(shop):
     assert (one["state"], two["state"]) == ("failed", "built")
     assert one["failure"].keys() == {"class", "message", "hint", "log"}
     assert "no luck" in Path(one["failure"]["log"].replace("[HOME]", str(shop.home))).read_text()
+
+
+@pytest.mark.engine
+def test_what_failed_last_time_is_built_first_and_told_in_the_usual_order(shop):
+    shop.write("two/Dockerfile", DOCKERFILE + "RUN exit 7\n")
+    assert shop("build").code == 8
+    shop.write("two/Dockerfile", DOCKERFILE)
+    events = shop.cwd / "events.jsonl"
+    again = shop("build", "--json", "--events", events)
+    assert again.code == 0, again
+    assert "what failed last time is built first: two\n" in again.err
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    assert [event["name"] for event in told if event["event"] == "BuildFinished"] == ["two", "one"]
+    assert [row["name"] for row in again.document["services"]] == ["one", "two"]
+    assert "failed last time" not in shop("build").err
 
 
 @pytest.mark.engine

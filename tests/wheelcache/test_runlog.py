@@ -127,6 +127,18 @@ def test_only_the_runs_and_services_asked_for(log: RunLog) -> None:
     assert [pair.now.name for pair in history.pairs(run, ["web"])] == ["web"]
 
 
+def test_a_service_is_failing_as_long_as_its_newest_build_that_came_to_an_end_failed(log: RunLog) -> None:
+    mended, broken, stopped = (service(name, state="failed") for name in ("mended", "broken", "stopped"))
+    log.add(run_of(mended, broken), [mended, broken])
+    after = [
+        service("mended"),
+        service("broken", state="skipped"),
+        replace(stopped, fault="interrupted"),
+    ]
+    log.add(run_of(*after), after)
+    assert log.history().failing(["mended", "broken", "stopped", "new"]) == {"broken"}
+
+
 @pytest.mark.parametrize(
     "record",
     [

@@ -50,10 +50,10 @@ def command(
         if dry_run:
             from wheelcache.cli.plans import show_plans  # noqa: PLC0415 - only plans need it
 
-            show_plans(session, project, yard, _prepare(session, yard, services, frozen=frozen, online=online))
+            show_plans(session, project, yard, prepare_services(session, yard, services, frozen=frozen, online=online))
             return
         with recorded(session, project) as draft:
-            wanted = _prepare(session, yard, services, frozen=frozen, online=online)
+            wanted = prepare_services(session, yard, services, frozen=frozen, online=online)
             buildable = [each.locked for each in wanted if each.refusal is None]
             sync_locked(session, project, list(from_services(buildable)), draft)
             results = _build(session, project, yard, wanted)
@@ -63,7 +63,9 @@ def command(
     _end(session, results)
 
 
-def _prepare(session: Session, yard: Yard, services: Sequence[str], *, frozen: bool, online: bool) -> list[Prepared]:
+def prepare_services(
+    session: Session, yard: Yard, services: Sequence[str], *, frozen: bool, online: bool
+) -> list[Prepared]:
     """Locks what is to be built, and decides how."""
     from builders.preparing import prepare  # noqa: PLC0415 - the builders, only for services
     from builders.services import choose_services  # noqa: PLC0415
@@ -88,6 +90,18 @@ def _lock(yard: Yard, chosen: Sequence[Service], *, frozen: bool) -> tuple[Locke
         return yard.lock(chosen, frozen=frozen)
 
 
+def _failed_first(session: Session, project: Project, wanted: Sequence[Prepared]) -> list[Prepared]:
+    """Returns the services in the order in which they are built: whoever mended something sees soon whether it helped."""
+    failing: frozenset[str] = frozenset()
+    with suppress(StoreError):  # no order is worth a build
+        failing = run_log(session, project).history().failing([each.name for each in wanted])
+    ordered = sorted(wanted, key=lambda each: each.name not in failing)
+    if ordered != list(wanted):
+        names = ", ".join(each.name for each in ordered if each.name in failing)
+        session.note("info", f"what failed last time is built first: {names}")
+    return ordered
+
+
 def _build(session: Session, project: Project, yard: Yard, wanted: Sequence[Prepared]) -> list[ServiceResult]:
     from builders.build import build_services  # noqa: PLC0415
     from builders.outfit import Workshop  # noqa: PLC0415
@@ -104,7 +118,9 @@ def _build(session: Session, project: Project, yard: Yard, wanted: Sequence[Prep
         offline=session.offline,
         emit=session.emit,
     )
-    return build_services(wanted, workshop)
+    results = build_services(_failed_first(session, project, wanted), workshop)
+    places = [each.name for each in wanted]
+    return sorted(results, key=lambda result: places.index(result.name))
 
 
 def _report(session: Session, results: Sequence[ServiceResult], seconds: float) -> None:
