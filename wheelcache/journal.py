@@ -1,12 +1,13 @@
 """The journal of a partial: what is known good of each piece, a line of fixed length for each.
 
-    {"boot": "…", "size": 888140864, "piece": 2097152}
+    {"boot": "…", "size": 888140864, "piece": 2097152, "check": 1204879362}
     {"written": 2097152, "crc": 3210233709, "synced": 2097152, "synced_crc": 3210233709}
     {"written": 524288, "crc": 1183246, "synced": 0, "synced_crc": 0}
 
 A line is rewritten in place, so that noting a block costs one small write and needs no room; none crosses a disk's
 sector, and each is read by itself, so that a torn one costs its piece and no other. The checks are CRC-32, as in a ZIP
-archive: they only find what rotted. What a wheel's bytes are, its digest alone decides.
+archive: they only find what rotted. What a wheel's bytes are, its digest alone decides. The head has a check of what
+stands before it; the line of a piece needs none, since its bytes are compared with what it says.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +69,8 @@ class Mark:
 def line_of(value: Head | Mark) -> bytes:
     """Returns a line of the journal, `LINE_BYTES` long."""
     if isinstance(value, Head):
-        text = json.dumps({"boot": value.boot, "size": value.size, "piece": value.piece})
+        said = {"boot": value.boot, "size": value.size, "piece": value.piece}
+        text = json.dumps(said | {"check": zlib.crc32(json.dumps(said).encode())})
     else:  # written for every block: a format is ten times as quick as a JSON library
         text = (
             f'{{"written": {value.written}, "crc": {value.crc}, '
@@ -80,7 +83,8 @@ def read_journal(file: Path) -> tuple[Head | None, list[Mark]]:
     """Reads a journal; one that is missing or has no readable head vouches for nothing.
 
     Returns:
-        The head, and a mark per piece in order; what cannot be read is a mark without bytes.
+        The head, and a mark per piece in order; what cannot be read is a mark without bytes. Of a head that is not as
+        it was written, the size of a piece alone is taken, which the bytes confirm or refute.
     """
     try:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
@@ -103,7 +107,8 @@ def _head(line: bytes) -> Head | None:
     value = _object(line)
     boot, size, piece = value.get("boot"), value.get("size"), value.get("piece")
     if isinstance(boot, str) and (size is None or _is_count(size)) and _is_count(piece) and piece:
-        return Head(boot=boot, size=size, piece=piece)
+        head = Head(boot=boot, size=size, piece=piece)
+        return head if line == line_of(head) else Head(boot="", size=None, piece=piece)
     return None
 
 

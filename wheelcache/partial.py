@@ -147,6 +147,7 @@ class Partial:
         with self._hash.guard, self._flushing, self._guard, store_errors(self._journal_file):
             self.size = size
             self._fit()
+            self._note_marks()
             self._note_head()
 
     def write(self, position: int, data: bytes | memoryview) -> int:
@@ -307,7 +308,16 @@ class Partial:
             if mark.written and index * self._piece + mark.written > self.size:
                 self._set_mark(index, Mark())
                 self._hash.forget(index * self._piece)
-        del self._marks[-(-self.size // self._piece) :]
+
+    def _note_marks(self) -> None:
+        """Notes every piece down, of a known size those without bytes too: so a line that is missing later was lost."""
+        if self.size is not None:
+            count = -(-self.size // self._piece)
+            self._marks = [*self._marks, *[Mark()] * count][:count]
+        lines, end = b"".join(map(line_of, self._marks)), (len(self._marks) + 1) * LINE_BYTES
+        while lines:
+            lines = lines[os.pwrite(self._journal, lines, end - len(lines)) :]
+        os.ftruncate(self._journal, end)
 
     def _note_head(self) -> None:
         os.pwrite(self._journal, line_of(Head(boot=self._boot, size=self.size, piece=self._piece)), 0)
@@ -325,14 +335,10 @@ class Partial:
         is_same_boot = bool(self._boot) and head.boot == self._boot
         self._marks = [mark.usable(is_same_boot=is_same_boot) for mark in marks]
         self._read_back()
-        for index, mark in enumerate(self._marks):
-            if mark != marks[index]:
-                os.pwrite(self._journal, line_of(mark), (index + 1) * LINE_BYTES)
+        self._note_marks()
         if head != Head(boot=self._boot, size=self.size, piece=self._piece):
             _sync_data(self._journal)  # the marks before the head that makes them count
             self._note_head()
-        if self.size is not None:
-            del self._marks[-(-self.size // self._piece) :]
 
     def _read_back(self) -> None:
         """Checks the pieces that an earlier run left, dropping those that rotted, and hashes up to the first gap."""
@@ -354,12 +360,11 @@ class Partial:
         """Starts from nothing; where `_guard` matters the caller holds it."""
         os.ftruncate(self._descriptor, 0)
         os.ftruncate(self._journal, 0)
-        count = 0 if self.size is None else -(-self.size // self._piece)
-        self._marks = [Mark()] * count
+        self._marks = []
         self._hash.forget(0)
         self.present = 0
         self._note_head()
-        os.pwrite(self._journal, line_of(Mark()) * count, LINE_BYTES)
+        self._note_marks()
 
 
 def _open_bytes(file: Path) -> int:

@@ -93,7 +93,9 @@ def rewrite_journal(folder: Path, digest: Digest, checked: Checked, *, boot: str
     part = folder / f"{hex_of(digest)}.part"
     with part.open("rb") as file:
         os.fsync(file.fileno())
-    lines = [line_of(replace(checked.head, boot=boot)), *map(line_of, checked.good)]
+    head = replace(checked.head, boot=boot)
+    lacking = -(-(head.size or 0) // head.piece) - len(checked.good)
+    lines = [line_of(head), *map(line_of, checked.good), *[line_of(Mark())] * lacking]
     write_atomically(part.with_suffix(".json"), b"".join(lines))
     return True
 
@@ -128,7 +130,7 @@ class _Comparison:
         self._digest = digest
         self._lines = [data[start : start + LINE_BYTES] for start in range(0, len(data), LINE_BYTES)]
         self._head, self._marks = parse_journal(data)
-        if self._head is None:  # the other lines may be sound all the same
+        if self._head is None or line_of(self._head) != self._lines[0]:  # the others may be sound all the same
             any_head = line_of(Head(boot="", size=None, piece=_LARGEST_PIECE))
             _, self._marks = parse_journal(any_head + data[LINE_BYTES:])
         self._size = size
@@ -143,17 +145,20 @@ class _Comparison:
             others = dict.fromkeys([PIECE_BYTES, max((mark.written for mark in self._marks), default=0)])
             tried = [self._weigh(piece, is_same_boot=is_same_boot) for piece in others if piece]
             weighed = max([each for each in [weighed, *tried] if each], key=lambda each: each.bytes, default=None)
-        if weighed is None or self._is_over():
+        if self._is_over():
             return Checked()
-        findings = list(self._findings(weighed))
+        weighed = weighed or _Weighed(piece=PIECE_BYTES, good=(), bad=())
+        findings = list(self._findings(weighed, is_same_boot=is_same_boot))
         size = head.size if head and self._size is None else self._size
         return Checked(
             findings=tuple(findings), head=Head(boot=boot, size=size, piece=weighed.piece), good=weighed.good
         )
 
-    def _findings(self, weighed: _Weighed) -> Iterator[Finding]:
+    def _findings(self, weighed: _Weighed, *, is_same_boot: bool) -> Iterator[Finding]:
         hint = "the next sync fetches again what it says of these pieces; wheelcache verify --repair makes it anew"
-        wrong = [f"line {number}: {what}" for number, what in self._damaged_lines(weighed.piece)]
+        wrong = [
+            f"line {number}: {what}" for number, what in self._damaged_lines(weighed.piece, is_same_boot=is_same_boot)
+        ]
         if wrong:
             journal = self._part.with_suffix(".json")
             yield Finding(
@@ -174,8 +179,11 @@ class _Comparison:
                 hint="the next sync fetches these pieces again; wheelcache verify --repair does",
             )
 
-    def _damaged_lines(self, piece: int) -> Iterator[tuple[int, str]]:
-        """Yields what no run of ours has written; a line of zeros is one that was never written."""
+    def _damaged_lines(self, piece: int, *, is_same_boot: bool) -> Iterator[tuple[int, str]]:
+        """Yields what no run of ours has written.
+
+        Of a known size all lines are written first: only a power cut leaves zeros in their place, or none.
+        """
         head = self._head
         if head is None or line_of(head) != self._lines[0]:
             yield 1, "damaged"
@@ -186,9 +194,12 @@ class _Comparison:
         ends = [index * piece + mark.written for index, mark in enumerate(self._marks) if mark.written]
         if head is not None and head.size is not None and max(ends, default=0) > head.size:
             yield 1, f"says that the whole has {head.size:,} bytes, and a piece ends after it"
+        is_full = is_same_boot and head is not None and head.size is not None
         for number, (line, mark) in enumerate(zip(self._lines[1:], self._marks, strict=False), 2):
-            if line not in (line_of(mark), bytes(LINE_BYTES)):
+            if line != line_of(mark) and (is_full or line != bytes(LINE_BYTES)):
                 yield number, "damaged"
+        if is_full and head is not None and len(self._lines) - 1 < -(-(head.size or 0) // head.piece):
+            yield len(self._lines) + 1, "missing"
 
     def _weigh(self, piece: int, *, is_same_boot: bool) -> _Weighed:
         good: list[Mark] = []

@@ -60,6 +60,14 @@ class TestReading:
     def test_of_a_torn_head_vouches_for_nothing(self, tmp_path, cut):
         assert read_journal(write(tmp_path, line_of(HEAD)[:cut])) == (None, [])
 
+    def test_of_a_head_with_a_flipped_bit_believes_no_start_and_no_size(self, tmp_path):
+        line = line_of(HEAD)
+        for bit in range(8 * LINE_BYTES):
+            flipped = bytearray(line)
+            flipped[bit // 8] ^= 1 << bit % 8
+            head, _ = read_journal(write(tmp_path, bytes(flipped)))
+            assert head is None or (head.boot, head.size) == ("", None)
+
     @pytest.mark.parametrize("torn", [b"\0" * LINE_BYTES, b"{" * LINE_BYTES, b"\xff" * LINE_BYTES, b" " * LINE_BYTES])
     def test_of_a_torn_line_loses_that_piece_alone(self, tmp_path, torn):
         file = write(tmp_path, line_of(HEAD), line_of(MARKS[0]), torn, line_of(MARKS[0]))

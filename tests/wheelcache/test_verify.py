@@ -264,6 +264,58 @@ class TestPartials:
         assert found(sync.store) == []
         assert sync.store.partial_bytes(self.BEGUN.digest) == 6 * PIECE
 
+    @pytest.mark.parametrize("text", [b'"size": 6', b'"boot": "', b'"piece": 6', b'"check": '])
+    def test_with_any_flipped_bit_in_the_head_lose_nothing(self, sync, text):
+        part = begin(sync.store, self.BEGUN, (0, 6 * PIECE))
+        journal = part.with_suffix(".json")
+        flip(journal, journal.read_bytes().index(text) + len(text))
+        report = verify(sync.store)
+        assert [finding.kind for finding in report.findings] == ["journal"]
+        mend(sync.store, report.findings)
+        assert found(sync.store) == []
+        assert sync.store.partial_bytes(self.BEGUN.digest) == 6 * PIECE
+
+    @pytest.mark.parametrize(
+        ("spoil", "left"),
+        [
+            (lambda data: data[: 4 * LINE_BYTES], 3),
+            (lambda data: data[: 4 * LINE_BYTES + 9], 3),
+            (lambda data: data[:LINE_BYTES], 0),
+            (lambda data: b"", 0),
+            (lambda data: bytes(len(data)), 0),
+            (lambda data: data[: 3 * LINE_BYTES] + bytes(LINE_BYTES) + data[4 * LINE_BYTES :], 5),
+            (lambda data: data + data[-3 * LINE_BYTES :], 6),
+            (lambda data: data + data[3 * LINE_BYTES : 4 * LINE_BYTES], 6),
+            (lambda data: b"nothing of ours", 0),
+        ],
+        ids=["cut", "torn", "head alone", "empty", "zeros", "a zero line", "longer", "a line twice", "other"],
+    )
+    def test_with_a_journal_of_another_length_or_content_lose_what_it_says_no_more(self, sync, spoil, left):
+        part = begin(sync.store, self.BEGUN, (0, 6 * PIECE))
+        journal = part.with_suffix(".json")
+        journal.write_bytes(spoil(journal.read_bytes()))
+        report = verify(sync.store)
+        assert {finding.kind for finding in report.findings} == {"journal"} or left == 6
+        mend(sync.store, report.findings)
+        assert found(sync.store) == []
+        assert sync.store.partial_bytes(self.BEGUN.digest) == left * PIECE
+
+    def test_whose_journal_lacks_lines_after_a_power_cut_are_no_finding(self, sync):
+        part = begin(sync.store, self.BEGUN, (0, 6 * PIECE))
+        journal = part.with_suffix(".json")
+        head, _ = read_journal(journal)
+        lines = journal.read_bytes()[LINE_BYTES:]
+        journal.write_bytes(line_of(replace(head, boot="earlier")) + lines[: 2 * LINE_BYTES] + bytes(LINE_BYTES))
+        assert found(sync.store) == []
+
+    def test_whose_size_was_unknown_at_first_have_a_line_for_each_piece(self, sync):
+        with sync.store.acquire(self.BEGUN.digest):
+            partial = sync.store.partial(replace(self.BEGUN.locked(), size=None), piece=PIECE)
+            partial.write(3 * PIECE, self.BEGUN.data[3 * PIECE :][:PIECE])
+            partial.assume(self.BEGUN.size)
+            partial.close()
+        assert found(sync.store) == []
+
     def test_whose_journal_tells_another_size_than_the_lockfile_are_found(self, sync):
         part = begin(sync.store, self.BEGUN, (0, 2 * PIECE))
         assert found(sync.store, sizes={self.BEGUN.digest: self.BEGUN.size}) == []
