@@ -1,7 +1,8 @@
 """Lets syncs, prunes and verifications of one store run against each other, and checks what each of them did.
 
     python tests/bench/races.py [--seconds 600] [--syncs 16] [--prunes 2] [--verifies 1] [--looks 1] [--kills 0.05]
-                                [--stops 0.01] [--rate 25MB] [--forked] [--seed N] [--scratch DIR] [--json FILE]
+                                [--stops 0.01] [--rate 25MB] [--forked] [--lying-locks] [--seed N] [--scratch DIR]
+                                [--json FILE]
 
 Each worker runs the real command line over and over; 120 real wheels of 1.3 kB to 8 MB come from a real server, which
 notes who reads what; 24 lockfiles of 10 to 30 of them overlap.
@@ -14,7 +15,9 @@ notes who reads what; 24 lockfiles of 10 to 30 of them overlap.
 In both, some syncs are killed and some are stopped for ten seconds, in the midst of fetching; what a killed one fetched
 others go on with within 30 seconds. With --forked commands begin with everything imported, so that there are many times
 as many of them. Every command is to end well, within 120 seconds, `verify` without findings; every blob is to be whole.
-Exit code 1 when anything was otherwise.
+
+With --lying-locks everybody gets every lock at once, as on some network file systems: wheels may be fetched more than
+once then, and nobody prunes; all else is to be as ever. Exit code 1 when anything was otherwise.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ from measure import amount, seconds, table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from support.commands import environment, start_program
+from support.commands import environment, program, without_locks
 from support.forks import Forks
 from support.racers import race_while_all_stays, race_while_lockfiles_change
 from support.races import Field, Race, Terms
@@ -58,9 +61,10 @@ def main() -> int:
     chance = random.Random(options.seed)
     terms = Terms(
         syncs=options.syncs,
-        prunes=options.prunes,
-        verifies=options.verifies,
-        looks=options.looks,
+        prunes=0 if options.lying_locks else options.prunes,
+        verifies=0 if options.lying_locks else options.verifies,
+        looks=0 if options.lying_locks else options.looks,
+        has_locks=not options.lying_locks,
         kills=options.kills,
         stops=options.stops,
     )
@@ -71,7 +75,8 @@ def main() -> int:
     with ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="wheelcache-races-", dir=options.scratch))
         server = stack.enter_context(Server(rate=options.rate))
-        start = stack.enter_context(Forks(environment())).start if options.forked else start_program
+        environ = without_locks(environment(), Path(name, "hook")) if options.lying_locks else environment()
+        start = stack.enter_context(Forks(environ)).start if options.forked else program(environ)
         field = Field(server, count=WHEELS, largest=LARGEST, sets=SETS, spread=SPREAD, chance=chance)
         print(f"{len(field.sizes)} wheels, {amount(sum(field.sizes.values()))}", flush=True)
         while time.monotonic() - began < options.seconds * SHARE:
@@ -172,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--looks", type=int, default=1, help="workers that list and ask for the status")
     parser.add_argument("--kills", type=float, default=0.05, help="the share of syncs that are killed")
     parser.add_argument("--stops", type=float, default=0.01, help="the share of syncs that are stopped for a while")
+    parser.add_argument("--lying-locks", action="store_true", help="everybody gets every lock; only syncs run then")
     parser.add_argument("--rate", type=float, default=25e6, help="bytes per second that the server gives out")
     parser.add_argument("--forked", action="store_true", help="start commands with everything imported")
     parser.add_argument("--seed", type=int, default=random.randrange(10**9))

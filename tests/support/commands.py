@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,17 +65,33 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])}
 
 
-def start_program(argv: Sequence[str], *, cwd: Path, out: IO[bytes], err: IO[bytes]) -> Process:
-    """Starts the program as people do."""
-    return subprocess.Popen(
-        [sys.executable, "-X", "faulthandler", "-m", "wheelcache", *argv],
-        cwd=cwd,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=out,
-        stderr=err,
-        start_new_session=True,
-    )
+def without_locks(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Returns an environment in which everybody gets every lock at once, as on some network file systems.
+
+    Args:
+        environ: the rest of it.
+        folder: a new one, for what makes it so.
+    """
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import fcntl\nfcntl.flock = lambda *_: None\n")
+    return {**environ, "PYTHONPATH": os.pathsep.join([str(folder), environ["PYTHONPATH"]])}
+
+
+def program(environ: Mapping[str, str]) -> Start:
+    """Returns what starts the program as people do, in an environment."""
+
+    def start(argv: Sequence[str], *, cwd: Path, out: IO[bytes], err: IO[bytes]) -> Process:
+        return subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-m", "wheelcache", *argv],
+            cwd=cwd,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+        )
+
+    return start
 
 
 def run_command(

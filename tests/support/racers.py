@@ -145,7 +145,7 @@ class Changer(Syncing):
         super().__init__(race, number)
         self.standing: dict[Path, frozenset[Digest]] = {}
         """What must be there: of the lockfiles that were synced and stand."""
-        if number % 4 == 3:
+        if number % 4 == 3 and race.terms.has_locks:
             self.is_tidy = True
             settings = {"cache": {"max-size": race.terms.max_size}}
             (self.folder / "wheelcache.toml").write_text(tomli_w.dumps(settings))
