@@ -147,7 +147,7 @@ def _refusal(completed: Completed, files: Sequence[Path]) -> Exception:
 
 def _model(output: bytes, where: str) -> dict[str, Any]:
     try:
-        model = json.loads(output)
+        model = json.loads(output.replace(b"$$", b"$"))  # it prints what it would read again
         return {
             "name": str(model["name"]),
             "services": dict(model.get("services") or {}),

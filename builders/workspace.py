@@ -58,6 +58,11 @@ class Dressing:
     pip_timeout: float
     pip_retries: int
 
+    @property
+    def images(self) -> dict[str, str]:
+        """The images that the build needs, by the names that stand for them in its Dockerfile."""
+        return {**self.overrides, **({WHEELS_CONTEXT: self.wheels_image} if self.wheels_image else {})}
+
 
 def rewritten(reading: Reading, *, mode: BuildMode, offline: bool) -> Rewritten:
     """Returns the copy of a service's Dockerfile that is built."""
@@ -97,8 +102,7 @@ def lay_out(folder: Path, dressing: Dressing, *, attempt: int) -> BuildRequest:
     _carry_ignore_rules(service.dockerfile, copy)
     compose = service.compose
     contexts = dict(compose.additional_contexts) if compose is not None else {}
-    ours = {**dressing.overrides, **({WHEELS_CONTEXT: dressing.wheels_image} if dressing.wheels_image else {})}
-    contexts |= {name: f"docker-image://{image}" for name, image in ours.items()}
+    contexts |= {name: f"docker-image://{image}" for name, image in dressing.images.items()}
     return BuildRequest(
         context=unique_context(folder, service.context, service.name),
         dockerfile=copy,
@@ -118,7 +122,7 @@ def lay_out(folder: Path, dressing: Dressing, *, attempt: int) -> BuildRequest:
         cache_to=compose.cache_to if compose is not None else (),
         metadata_file=folder / "metadata.json",
         # With it BuildKit would look for the images we made in a registry; base images were pulled before then.
-        pull=compose is not None and compose.pull and not dressing.offline and not ours,
+        pull=compose is not None and compose.pull and not dressing.offline and not dressing.images,
     )
 
 

@@ -29,7 +29,7 @@ _TEMPORARY: Final = re.compile(r"\..+\.\d+\.(tmp|\d+|gone)")
 
 _FILES: Final = re.compile(r"catalog\.(sqlite(-journal|-wal|-shm)?|lock)|prune\.lock")
 _FOLDERS: Final = frozenset(
-    {"blobs", "partial", "views", "projects", "pins", "leases", "quarantine", "targets", "logs"}
+    {"blobs", "partial", "views", "projects", "pins", "leases", "quarantine", "targets", "logs", "overrides"}
 )
 _NAMES: Final = {
     "partial": re.compile(r"[0-9a-f]{64}\.(part|json|lock)"),

@@ -23,7 +23,7 @@ services:
       context: web
       dockerfile: docker/Dockerfile.prod
       target: final
-      args: {A: "1", ONLY_FROM_ENVIRONMENT: , C: "${FROM_ENV_FILE:-x}"}
+      args: {A: "1 $$x $${y}", ONLY_FROM_ENVIRONMENT: , C: "${FROM_ENV_FILE:-x}"}
       labels: [x=y]
       network: none
       additional_contexts: {shared: ./web, base: docker-image://x}
@@ -67,7 +67,7 @@ def test_services_come_with_all_that_their_build_sections_say(tmp_path: Path) ->
         context=tmp_path / "web",
         dockerfile="docker/Dockerfile.prod",
         target="final",
-        args={"A": "1", "C": "x"},
+        args={"A": "1 $x ${y}", "C": "x"},
         labels={"x": "y"},
         network="none",
         additional_contexts={"shared": str(tmp_path / "web"), "base": "docker-image://x"},

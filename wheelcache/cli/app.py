@@ -32,11 +32,12 @@ _COMMANDS: Final = {
     "prune": "Remove what nobody needs, the least recently used first.",
     "wheelhouse": "Hand out a folder with exactly the locked wheels.",
     "build": "Build the services one after another, without a download inside a build.",
+    "compose-override": "Write a file with which plain docker compose build uses store and shared bases.",
     "report": "Show what a run took, step by step, beside the run before.",
 }
 
-_SHARED: Final = {"unpin": ("pin", "unpin")}
-"""The commands that share another one's module: its name, and theirs in it."""
+_MODULES: Final = {"unpin": ("pin", "unpin"), "compose-override": ("composeoverride", "command")}
+"""The commands whose module is called otherwise: its name, and theirs in it."""
 
 
 class _PathType(click.Path):
@@ -96,7 +97,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        module, name = _SHARED.get(cmd_name, (cmd_name, "command"))
+        module, name = _MODULES.get(cmd_name, (cmd_name, "command"))
         command: click.Command = getattr(import_module(f"wheelcache.cli.{module}"), name)
         return command
 

@@ -91,7 +91,7 @@ def _lock(yard: Yard, chosen: Sequence[Service], *, frozen: bool) -> tuple[Locke
 
 
 def _failed_first(session: Session, project: Project, wanted: Sequence[Prepared]) -> list[Prepared]:
-    """Returns the services in the order in which they are built: whoever mended something sees soon whether it helped."""
+    """Returns the services as they are built, those that failed first: whoever mended something soon sees it."""
     failing: frozenset[str] = frozenset()
     with suppress(StoreError):  # no order is worth a build
         failing = run_log(session, project).history().failing([each.name for each in wanted])
