@@ -180,9 +180,11 @@ class ContextFiles:
         return None
 
     def _mounted(self, path: str, step: Step, stage: int) -> Found | None:
-        for mount in step.instruction.values("mount"):
-            options = mount_options(expand_leniently(mount, step.setting.lookup))
-            target = step.setting.path(options.get("target", "/"))
+        mounts = [
+            mount_options(expand_leniently(each, step.setting.lookup)) for each in step.instruction.values("mount")
+        ]
+        targets = [(step.setting.path(options["target"]), options) for options in mounts if options.get("target")]
+        for target, options in sorted(targets, key=lambda each: len(each[0]), reverse=True):
             if path != target and not path.startswith(target.rstrip("/") + "/"):
                 continue
             if options["type"] != "bind":

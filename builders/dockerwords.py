@@ -40,17 +40,17 @@ def blank_words(text: str) -> list[str]:
     return _BLANKS.split(text) if text else []
 
 
-def take_flags(text: str, escape: str) -> tuple[list[str], str]:
-    """Returns the leading `--flags` of *text*, their quotes and escapes removed, and what follows them."""
+def take_flags(text: str, escape: str) -> tuple[list[str], int]:
+    """Returns the leading `--flags` of *text*, their quotes and escapes removed, and the index where they end."""
     flags: list[str] = []
-    at = 0
+    end = 0
     while True:
-        at += len(text[at:]) - len(text[at:].lstrip())
-        if not text.startswith("--", at):
-            return flags, text[at:].strip()
-        flag, at = _flag(text, at, escape)
+        start = end + len(text[end:]) - len(text[end:].lstrip())
+        if not text.startswith("--", start):
+            return flags, end
+        flag, end = _flag(text, start, escape)
         if flag == "--":
-            return flags, text[at:].strip()
+            return flags, end
         flags.append(flag)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from posixpath import basename, dirname, isabs, join, normpath
 from typing import Final, Literal
@@ -78,20 +78,27 @@ class Environments:
 
     Attributes:
         known: by folder; True where it also sees the base interpreter's packages.
+        coming: folders of those that later commands of the stage make.
     """
 
     known: dict[str, bool] = field(default_factory=dict)
+    coming: set[str] = field(default_factory=set)
 
     def copy(self) -> Environments:
         """Returns the same environments, for a stage that builds on this one."""
         return Environments(known=dict(self.known))
+
+    def expect(self, commands: Iterable[Command]) -> None:
+        """Notes what environments the stage's commands are going to make."""
+        self.coming = {made[0] for command in commands if (made := _made_by(command)) is not None} - self.known.keys()
 
     def note(self, command: Command) -> None:
         """Adds the environment that *command* makes, if it makes one."""
         made = _made_by(command)
         if made is not None:
             folder, sees_system = made
-            self.known[normpath(join(command.cwd or "/", folder))] = sees_system
+            self.known[folder] = sees_system
+            self.coming.discard(folder)
 
     def note_copy(self, step: Step, sources: Mapping[int, Environments], stages: Stages) -> None:
         """Adds the environments that a `COPY --from` brings along."""
@@ -138,7 +145,8 @@ class Environments:
     def _on_path(self, environment: Mapping[str, str | None]) -> str | None:
         for entry in (environment.get("PATH") or "").split(":"):
             folder = dirname(normpath(entry)) if isabs(entry) else ""
-            if folder in self.known or (folder and folder == environment.get("VIRTUAL_ENV") and folder not in _SYSTEM):
+            is_active = folder == environment.get("VIRTUAL_ENV") and folder not in _SYSTEM | self.coming
+            if folder in self.known or (folder and is_active):
                 return folder
             if folder in _SYSTEM:
                 return None
@@ -175,8 +183,11 @@ class Environments:
 
 def _made_by(command: Command) -> tuple[str, bool] | None:
     """Returns the folder that `venv`, `virtualenv` or `uv venv` makes, and whether it sees the system's packages."""
-    if not command.words:
-        return None
+    made = _asked_by(command) if command.words else None
+    return None if made is None else (normpath(join(command.cwd or "/", made[0])), made[1])
+
+
+def _asked_by(command: Command) -> tuple[str, bool] | None:
     arguments: tuple[str, ...] | None = None
     module = module_run(command)
     if module is not None and module[0] in {"venv", "virtualenv"}:

@@ -103,8 +103,10 @@ def _recognised(command: Command) -> tuple[str, str] | None:
         return (f"{name} {verb}".strip() if installer.verbs else name, installer.why) if is_one else None
     if name.startswith("python") and arguments[:1] == ("setup.py",) and {"install", "develop"} & set(arguments):
         return "setup.py install", "fetches by itself: use pip install ."
-    if module is not None and module[0] == "spacy" and verb == "download":
+    if module is not None and module[0] == "spacy" and module[1][:1] == ("download",):
         return "spacy download", "fetches a model by itself: pip install its wheel"
     call = recognise_call(command)
     subcommand = subcommand_of(call)[0] if call and call.tool == "uv" else ""
-    return (f"uv {subcommand}", _UV[subcommand]) if subcommand in _UV else None
+    if subcommand not in _UV or (subcommand == "run" and "--no-sync" in arguments):
+        return None
+    return ("uv tool install" if subcommand == "tool" else f"uv {subcommand}"), _UV[subcommand]

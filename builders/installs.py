@@ -206,6 +206,8 @@ class _Finder:
         stage = self.stages.stages[index]
         parent = self.environments.get(stage.parent) if stage.parent is not None else None
         environments = self.environments[index] = parent.copy() if parent else Environments()
+        runs = [number for number, step in enumerate(stage.steps) if step.instruction.keyword == "RUN"]
+        environments.expect(command for number in runs for command in self._script(index, number).commands)
         self.settings[index] = dict(self.settings.get(-1 if stage.parent is None else stage.parent, {}))
         for number, step in enumerate(stage.steps):
             self.locator.note_step(step)

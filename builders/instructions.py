@@ -91,6 +91,7 @@ class Instruction:
         keyword: in upper case.
         start: offset of the keyword's first character in the text.
         keyword_end: offset after the keyword's last character.
+        flags_end: offset after the last flag's last character; after the keyword where there is none.
         end: offset after its last character, heredocs included, without the line end.
         line: its first line, from 1.
         end_line: its last line.
@@ -104,6 +105,7 @@ class Instruction:
     keyword: str
     start: int
     keyword_end: int
+    flags_end: int
     end: int
     line: int
     end_line: int
@@ -235,7 +237,7 @@ class _Reader:
             raise DockerfileSyntaxError(
                 self.file, first.number, f"expected an instruction, found {joined.split(maxsplit=1)[0]!r}"
             )
-        flags, body = self._arguments(keyword, joined[match.end() :], first)
+        flags, body, flags_end = self._arguments(keyword, joined, match.end(), first)
         inner = re.compile(r"\s*(\S+)\s*").match(joined, match.end()) if keyword == "ONBUILD" else None
         inner_keyword = inner[1].upper() if inner else keyword
         heredocs = self._heredocs(joined, inner_keyword, joined[inner.end() :] if inner else body, first)
@@ -245,6 +247,7 @@ class _Reader:
             keyword=keyword,
             start=offsets[match.start(1)],
             keyword_end=offsets[match.end(1) - 1] + 1,
+            flags_end=offsets[(flags_end if flags else match.end(1)) - 1] + 1,
             end=last.start + len(last.text),
             line=first.number,
             end_line=last.number,
@@ -254,23 +257,24 @@ class _Reader:
         )
         if inner is None:
             return instruction
-        inner_flags, inner_body = _cut(joined[inner.end() :], self.escape)
+        inner_flags, inner_body, inner_flags_end = _cut(joined, inner.end(), self.escape)
         trigger = replace(
             instruction,
             keyword=inner_keyword,
             start=offsets[inner.start(1)],
             keyword_end=offsets[inner.end(1) - 1] + 1,
+            flags_end=offsets[(inner_flags_end if inner_flags else inner.end(1)) - 1] + 1,
             flags=inner_flags,
             body=inner_body,
         )
         return replace(instruction, trigger=trigger)
 
-    def _arguments(self, keyword: str, text: str, first: _Line) -> tuple[tuple[Flag, ...], str]:
-        flags, body = _cut(text, self.escape)
+    def _arguments(self, keyword: str, joined: str, start: int, first: _Line) -> tuple[tuple[Flag, ...], str, int]:
+        flags, body, end = _cut(joined, start, self.escape)
         problem = refusal(_arguments(keyword, flags, body, self.escape))
         if problem:
             raise DockerfileSyntaxError(self.file, first.number, f"{keyword}: {problem}")
-        return flags, body
+        return flags, body, end
 
     def _heredocs(self, joined: str, keyword: str, body: str, first: _Line) -> tuple[Heredoc, ...]:
         if keyword not in _WITH_HEREDOCS or "<<" not in joined or json_strings(body.strip()) is not None:
@@ -298,11 +302,12 @@ class _Reader:
         )
 
 
-def _cut(text: str, escape: str) -> tuple[tuple[Flag, ...], str]:
-    """Parts an instruction's flags from its body."""
-    flags, body = take_flags(text, escape)
+def _cut(joined: str, start: int, escape: str) -> tuple[tuple[Flag, ...], str, int]:
+    """Returns the flags that begin at *start*, the body after them, and the index where the flags end."""
+    flags, end = take_flags(joined[start:], escape)
     parts = (flag.removeprefix("--").partition("=") for flag in flags)
-    return tuple(Flag(name=name, value=value if equals else None) for name, equals, value in parts), body
+    found = tuple(Flag(name=name, value=value if equals else None) for name, equals, value in parts)
+    return found, joined[start + end :].strip(), start + end
 
 
 def _arguments(keyword: str, flags: tuple[Flag, ...], body: str, escape: str) -> Arguments:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from posixpath import dirname, join, normpath
 from typing import Final
@@ -23,10 +23,10 @@ _PROJECT_FILES: Final = ("pyproject.toml", "setup.py", "setup.cfg")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalProject:
-    """A project that is built from the build context.
+    """A project of the build context that is built there, or a wheel of it.
 
     Attributes:
-        folder: where its pyproject.toml stands.
+        folder: where its pyproject.toml stands; the wheel itself for one.
         extras: asked for.
         editable: True with `-e`.
     """
@@ -106,11 +106,7 @@ class Locator:
             else:
                 doubts.append(f"{path}: a constraint file written in the Dockerfile is not read")
         projects = [self._project(wish, doubts, find) for wish in wishes.projects]
-        doubts.extend(
-            f"{archive}: what an archive on disk requires is not read"
-            for archive in wishes.archives
-            if not self._is_wheels(dirname(archive)) and not (wishes.no_deps and archive.endswith(".whl"))
-        )
+        projects += [self._wheel(wish, doubts, find, no_deps=wishes.no_deps) for wish in wishes.archives]
         return Located(
             requirements=tuple(requirements),
             requirement_files=tuple(files),
@@ -130,6 +126,17 @@ class Locator:
                 return LocalProject(folder=folder, extras=wish.extras, editable=wish.editable)
             reasons.append(found.reason if isinstance(found, Unmapped) else f"{wish.text} is not read")
         doubts.append(f"the project {reasons[0].replace(join(wish.text, _PROJECT_FILES[0]), wish.text, 1)}")
+        return None
+
+    def _wheel(self, wish: Wish, doubts: list[str], find: Find, *, no_deps: bool) -> LocalProject | None:
+        """Returns a wheel of the build context; None for one that an earlier stage made, or that needs nothing."""
+        is_wheel = wish.text.endswith(".whl")
+        if self._is_wheels(dirname(wish.text)) or (is_wheel and no_deps):
+            return None
+        found = find(wish.text) if is_wheel else None
+        if isinstance(found, ContextPath) and "*" not in found.path:
+            return LocalProject(folder=found, extras=wish.extras)
+        doubts.append(f"{wish.text}: what an archive on disk requires is not read")
         return None
 
     def _is_wheels(self, path: str) -> bool:
@@ -152,6 +159,6 @@ def _inline(file: InlineFile, path: str, doubts: list[str]) -> tuple[str, ...]:
     """Returns the plain requirements of a file that the Dockerfile itself writes down."""
     read = parse_requirements(file.content)
     doubts.extend(read.unlockable)
-    if read != RequirementsFile(requirements=read.requirements, unlockable=read.unlockable):
+    if replace(read, lines=()) != RequirementsFile(requirements=read.requirements, unlockable=read.unlockable):
         doubts.append(f"{path}: options in a requirement file written in the Dockerfile are not read")
     return read.requirements

@@ -282,10 +282,11 @@ def _bootstrap(command: Command) -> tuple[Word, ...] | None:
     is_piped = not operands and any("get-pip" in word.text for word in command.feeding)
     if not is_piped and not (operands and _GET_PIP.search(operands[0].text)):
         return None
-    given = [word for word in command.words[1:] if word.text not in {"-", "--no-setuptools", "--no-wheel"}]
-    given = given[given.index(operands[0]) + 1 :] if operands else given
-    named = any(re.match(r"pip\b", word.text) for word in given)
-    return tuple(Word(text=text) for text in _GETS if not named or text != "pip") + tuple(given)
+    given = command.words[command.words.index(operands[0]) + 1 :] if operands else command.words[1:]
+    refused = {word.text.removeprefix("--no-") for word in given if word.text.startswith("--no-")}
+    refused |= {"pip"} if any(re.match(r"pip\b", word.text) for word in given) else set()
+    asked = [Word(text=text) for text in _GETS if text.partition(";")[0] not in refused]
+    return (*asked, *(word for word in given if word.text not in {"-", "--no-setuptools", "--no-wheel"}))
 
 
 def module_run(command: Command) -> tuple[str, tuple[str, ...]] | None:

@@ -16,6 +16,7 @@ from builders.contextfiles import ContextPath
 from builders.dockerfile import Base, Dockerfile, decode_dockerfile, parse_dockerfile
 from builders.installs import Findings, Install, find_installs
 from builders.localproject import ProjectNeeds, read_project
+from builders.localwheel import read_wheel
 from builders.services import Service
 from builders.uvproject import LOCK, UvProject, local_packages, reasons_against
 from wheelcache.errors import ProjectFileError
@@ -200,7 +201,10 @@ def _needs(install: Install, service: Service, contexts: Mapping[str, Path]) -> 
         if folder is None:
             reasons.append(f"the local project {project.folder} lies outside of its build context")
             continue
-        need = read_project(folder, extras=project.extras, is_editable=project.editable, tool=install.tool)
+        if folder.suffix == ".whl":
+            need = read_wheel(folder, extras=project.extras)
+        else:
+            need = read_project(folder, extras=project.extras, is_editable=project.editable, tool=install.tool)
         needs.append(need)
         reasons += [f"the local project {project.folder}: {reason}" for reason in need.unlockable]
     return ProjectNeeds(

@@ -121,7 +121,7 @@ def rewrite_dockerfile(
                 instruction=index,
                 line=instruction.line,
                 # Of two mounts at one place the later one counts, and many mount their own uv.lock.
-                offset=_flags_end(dockerfile.text, instruction) if locks else instruction.keyword_end,
+                offset=instruction.flags_end if locks else instruction.keyword_end,
                 words=words,
                 sealed=bool(network) or "none" in instruction.values("network"),
             )
@@ -134,18 +134,6 @@ def rewrite_dockerfile(
         untouched=tuple(untouched),
         dropped=dockerfile.text[slice(*cut)],
     )
-
-
-def _flags_end(text: str, instruction: Instruction) -> int:
-    """Returns the offset after an instruction's last flag; after its keyword where that cannot be told."""
-    at = instruction.keyword_end
-    for flag in instruction.flags:
-        word = f"--{flag.name}" if flag.value is None else f"--{flag.name}={flag.value}"
-        found = text.find(word, at, instruction.end)
-        if found < 0:
-            return instruction.keyword_end
-        at = found + len(word)
-    return at
 
 
 def mounts_wheels(instruction: Instruction) -> bool:

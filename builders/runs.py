@@ -35,4 +35,26 @@ def read_run(step: Step, files: Files | None = None) -> Script:
         text = "\n".join([text, *(heredoc.raw.rstrip("\n") for heredoc in instruction.heredocs)])
     if basename(setting.shell[0]) not in SHELLS:
         return Script(commands=(), unread=(text,))
-    return read_script(text, environment=environment, cwd=setting.workdir, complete=setting.knows_base, files=files)
+    return read_script(
+        text,
+        environment=environment,
+        cwd=setting.workdir,
+        complete=setting.knows_base,
+        files=files,
+        outputs=_outputs(setting.platform),
+    )
+
+
+def _outputs(platform: str) -> dict[str, str]:
+    """Returns what commands print that only tell the platform."""
+    system, _, rest = platform.partition("/")
+    arch = rest.partition("/")[0]
+    machine = _MACHINES.get(arch)
+    if system != "linux" or machine is None:
+        return {}
+    return {
+        **dict.fromkeys(("uname -m", "uname -i", "uname -p", "uname --machine", "arch"), machine),
+        "dpkg --print-architecture": arch,
+        "uname -s": "Linux",
+        "uname": "Linux",
+    }

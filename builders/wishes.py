@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from posixpath import isabs, join, normpath
 from typing import Final
 
@@ -26,7 +26,7 @@ class Wishes:
         files: `-r` files.
         constraints: `-c` files, those of variables included.
         projects: folders of projects.
-        archives: wheels and source archives on disk; may hold `*`.
+        archives: wheels and source archives on disk; their names may hold `*`.
         index_url: empty for the tool's default.
         extra_index_urls: in order.
         find_links: in order.
@@ -40,7 +40,7 @@ class Wishes:
     files: tuple[str, ...]
     constraints: tuple[str, ...]
     projects: tuple[Wish, ...]
-    archives: tuple[str, ...]
+    archives: tuple[Wish, ...]
     index_url: str
     extra_index_urls: tuple[str, ...]
     find_links: tuple[str, ...]
@@ -89,7 +89,7 @@ def read_wishes(pip: PipCommand, command: Command) -> Wishes:
         files=paths(given((*files, *(variable("REQUIREMENT") if pip.tool == "pip" else ())))),
         constraints=paths(given((*options.all("constraint"), *variable("CONSTRAINT")))),
         projects=tuple(_placed(wish, command.cwd, doubts) for wish in words if wish.kind == "local"),
-        archives=paths(wish.text for wish in words if wish.kind == "archive"),
+        archives=tuple(_placed(wish, command.cwd, doubts) for wish in words if wish.kind == "archive"),
         index_url=default[-1] if default else "",
         extra_index_urls=extra,
         find_links=given((*options.all("find-links"), *variable("FIND_LINKS"))),
@@ -139,4 +139,4 @@ def _absolute(path: str, cwd: str | None, doubts: list[str]) -> str:
 
 
 def _placed(wish: Wish, cwd: str | None, doubts: list[str]) -> Wish:
-    return Wish(kind="local", text=_absolute(wish.text, cwd, doubts), extras=wish.extras, editable=wish.editable)
+    return replace(wish, text=_absolute(wish.text, cwd, doubts))

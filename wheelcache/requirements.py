@@ -45,7 +45,7 @@ class Wish:
     Attributes:
         kind: a PEP 508 requirement by name, a project's folder, an archive on disk, version control, a URL, or neither.
         text: the requirement in PEP 508's form; the path of a folder or archive; else as written.
-        extras: of a local project.
+        extras: of a local project or archive.
         editable: True with `-e`.
     """
 
@@ -139,10 +139,10 @@ def classify(word: str, *, editable: bool = False) -> Wish:
         path, extras = match[1], match[2]
     if path.lower().startswith("file:"):
         path = unquote(urlsplit(path).path)
+    names = tuple(name.strip() for name in extras.split(",") if name.strip())
     if _ARCHIVE.search(path):
-        return Wish(kind="archive", text=path)
+        return Wish(kind="archive", text=path, extras=names)
     if editable or "/" in path or path.startswith("."):
-        names = tuple(name.strip() for name in extras.split(",") if name.strip())
         return Wish(kind="local", text=path, extras=names, editable=editable)
     return Wish(kind="invalid", text=word)
 
@@ -151,9 +151,9 @@ def reason_not_locked(wish: Wish) -> str:
     """Returns the sentence that says why no index can serve *wish*; empty where one can, or where it is local."""
     match wish.kind:
         case "vcs":
-            return f"{without_userinfo(wish.text)} comes from version control"
+            return f"{without_userinfo(wish.text)} comes from version control: name a release, or COPY a wheel of it"
         case "url":
-            return f"{without_userinfo(wish.text)} is a URL of its own, outside every index"
+            return f"{without_userinfo(wish.text)} is a URL, outside every index: name a release, or COPY a wheel of it"
         case "invalid":
             return f"{wish.text!r} is no requirement (PEP 508)"
         case _:

@@ -49,6 +49,16 @@ def read_wheel_name(file: Path) -> WheelName | None:
         return None
 
 
+def read_requirements(file: Path) -> tuple[str, ...] | None:
+    """Returns what the wheel in *file* requires (core metadata, "Requires-Dist"); None where it cannot be read."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            (member,) = (name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
+            return tuple(str(line) for line in _headers(archive, member).get_all("Requires-Dist", []))
+    except _BROKEN:
+        return None
+
+
 def _name(stem: str, metadata: Message, wheel: Message) -> WheelName | None:
     """Puts the name together; *stem* is the dist-info folder's, which begins as the file does (PEP 427)."""
     tags = [str(tag).strip() for tag in wheel.get_all("Tag", [])]

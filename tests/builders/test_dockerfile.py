@@ -3,8 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.samplecontexts import samples
 
-from builders.dockerfile import Base, parse_dockerfile
+from builders.dockerfile import Base, decode_dockerfile, parse_dockerfile
 from builders.expansion import expand
 from builders.instructions import DockerfileSyntaxError, Flag
 from builders.stages import resolve_stages
@@ -17,13 +18,14 @@ def sample(name: str) -> str:
     return (SAMPLES / f"{name}.Dockerfile").read_bytes().decode()
 
 
-@pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.Dockerfile")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", samples(are_refused=False), ids=lambda path: path.stem)
 def test_positions_point_at_the_keyword_and_at_the_end_of_every_instruction(path):
-    text = path.read_bytes().decode()
+    text = decode_dockerfile(path.read_bytes())
     end = 0
     for instruction in parse_dockerfile(text).instructions:
         assert text[instruction.start : instruction.keyword_end].upper() == instruction.keyword
         assert end <= instruction.start
+        assert instruction.keyword_end <= instruction.flags_end <= instruction.end
         assert text.count("\n", 0, instruction.start) + 1 == instruction.line
         assert text.count("\n", 0, instruction.end) + 1 == instruction.end_line
         assert text[instruction.end : instruction.end + 1] in {"", "\n", "\r"}

@@ -211,7 +211,10 @@ def test_where_the_context_can_be_looked_at_a_copy_that_lacks_the_file_is_passed
         ("RUN --mount=type=cache,target=/c pip install -r /c/r.txt", "/c/r.txt stands on a cache mount"),
         ("RUN pip install $WHAT", "the argument '…' is only known when the command runs"),
         ("RUN pip install x==$(cat v)", "the argument 'x==…' is only known when the command runs"),
-        ("RUN pip install git+https://u:p@h/x", "git+https://h/x comes from version control"),
+        (
+            "RUN pip install git+https://u:p@h/x",
+            "git+https://h/x comes from version control: name a release, or COPY a wheel of it",
+        ),
         ("RUN pip install x @", "'@' is no requirement (PEP 508)"),
         ("RUN if x; then pip install y; fi", "pip install: it stands in an if, so it may not run"),
         ("RUN cat r | xargs pip install", "pip install: it runs inside xargs"),
@@ -323,4 +326,9 @@ def test_other_installers_are_told_apart_by_what_they_install():
 def test_uv_beyond_its_pip_interface_is_foreign(command):
     found = find(f"FROM a\nRUN {command}\n")
     assert found.installs == ()
-    assert found.foreign[0].tool == " ".join(command.split()[: 1 if command == "uvx x" else 2])
+    assert found.foreign[0].tool == command.removesuffix(" x")
+    assert found.foreign[0].reason.startswith(found.foreign[0].tool)
+
+
+def test_uv_run_that_syncs_nothing_is_no_installer():
+    assert find("FROM a\nRUN uv run --no-sync pytest\n").foreign == ()

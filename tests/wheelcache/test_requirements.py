@@ -69,8 +69,8 @@ def test_a_comment_ends_a_continuation_as_in_pip():
 def test_what_no_index_serves_is_named_without_credentials():
     read = parse_requirements("git+https://user:secret@h/x.git\nx @ https://user:secret@h/x.whl\n")
     assert read.unlockable == (
-        "git+https://h/x.git comes from version control",
-        "x @ https://h/x.whl is a URL of its own, outside every index",
+        "git+https://h/x.git comes from version control: name a release, or COPY a wheel of it",
+        "x @ https://h/x.whl is a URL, outside every index: name a release, or COPY a wheel of it",
     )
 
 

@@ -1,0 +1,8 @@
+ARG VERSION=3.11
+ARG BASE=python:${VERSION}-slim
+FROM ${BASE}
+ARG TORCH=2.8.0
+ARG VERSION
+ARG EXTRA=
+RUN pip install torch==${TORCH} "tool==${VERSION}" ${EXTRA}
+RUN pip install $UNKNOWN_OF_BASE

@@ -1,0 +1,3 @@
+FROM python:3.11-slim
+WORKDIR /srv/${NAME^^}
+RUN pip install flask

@@ -1,0 +1,3 @@
+ARG REGISTRY
+FROM ${REGISTRY}
+RUN pip install flask
