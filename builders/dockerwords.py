@@ -110,7 +110,7 @@ def json_strings(text: str) -> tuple[str, ...] | None:
     if not text.startswith("["):
         return None
     try:
-        value = json.loads(text)
+        value, _ = json.JSONDecoder().raw_decode(text)  # what follows the list is ignored
     except (ValueError, RecursionError):
         return None
     if not all(isinstance(item, str) for item in value):

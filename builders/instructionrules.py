@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from builders.dockerwords import NotStringsError, blank_words, heredoc_mark, json_strings, split_words
+from builders.dockerwords import NotStringsError, blank_words, heredoc_mark, json_strings, split_words, take_flags
 from builders.expansion import ExpansionError, Lookup, expand
 from builders.mounts import mount_options, mount_problems
 
@@ -202,7 +202,7 @@ def _refused_trigger(arguments: Arguments) -> str:
     inner, *rest = arguments.body.split(maxsplit=1)
     if inner.upper() in {"FROM", "MAINTAINER", "ONBUILD"}:
         return f"{inner.upper()} cannot be a trigger"
-    body = rest[0] if rest else ""
+    body = rest[0][take_flags(rest[0], arguments.escape)[1] :].strip() if rest else ""
     json_strings(body if inner.upper() in _JSON else "")
     trigger = Arguments(keyword=inner.upper(), flags=(), body=body, escape=arguments.escape)
     return _refused_pairs(trigger) if inner.upper() in {"ENV", "LABEL"} else ""

@@ -24,7 +24,7 @@ from typing import Any
 _SYNTAX = re.compile(r"(?im)\A((?:\ufeff)?(?:#[ \t]*(?:escape|check)[ \t]*=.*\n)*?)#[ \t]*syntax[ \t]*=.*(?:\n|\Z)")
 
 
-_GONE = re.compile(rb"Cannot connect to the Docker daemon|code = Unavailable|connection refused|failed to list workers")
+_GONE = re.compile(rb"Cannot connect to the Docker daemon|Unavailable|connection refused|failed to list workers")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,9 +80,13 @@ class Engine:
 
     Args:
         scratch: an empty folder, for the files it is sent.
+
+    Attributes:
+        seconds: that each outline took.
     """
 
     def __init__(self, scratch: Path) -> None:
+        self.seconds: list[float] = []
         self._file = scratch / "Dockerfile"
         self._empty = Path(tempfile.mkdtemp(prefix="empty-", dir=scratch))
         described = subprocess.run(["docker", "buildx", "build", "--help"], capture_output=True, text=True, check=False)
@@ -125,7 +129,9 @@ class Engine:
         """Runs buildx, again while the engine is away: it may be starting anew."""
         environment = {**os.environ, "BUILDX_EXPERIMENTAL": "1"}
         for wait in (1, 5, 20, 60):
+            began = time.monotonic()
             run = subprocess.run(argv, capture_output=True, check=False, timeout=300, env=environment)
+            self.seconds.append(time.monotonic() - began)
             if run.returncode == 0 or not _GONE.search(run.stderr):
                 return run
             time.sleep(wait)

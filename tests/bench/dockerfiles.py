@@ -62,9 +62,10 @@ _NEWER = re.compile(
     r"unknown flag: (--)?(parents|exclude|security|device|unpack|keep-git-dir|checksum|start-interval)\b"
     r"|unexpected key 'env'"
 )
-_SPACED_HEREDOC = re.compile(r"<<-?[ \t]+\S")
-"""What an older BuildKit refuses, and newer ones take; so is a blank before a heredoc's name."""
+_NEWER_HEREDOC = re.compile(r"<<-?[ \t]+\S|<<.*\$\{\w+[#%/]|\$\{\w+[#%/].*<<")
+"""What an older BuildKit refuses, and newer ones take; so are some heredocs."""
 
+_NAMES = re.compile(r"(?im)^\s*FROM\s+(?:--\S+\s+)*([^\s\\]+)|--from=([^\s\\]+)")
 _WITNESS = "wheelcache-witness"
 
 
@@ -210,14 +211,14 @@ def _misreadings(reading: Reading, copy: Rewritten, judges: Judges, outcome: Out
     original, changed = without_syntax(reading.dockerfile.text), without_syntax(copy.text)
     if judges.parser is None:
         yield from _compare_parses(_parsed_by_us(original), _parsed_by_us(changed), reading, copy)
-    elif not _SPACED_HEREDOC.search(original):
+    elif not _NEWER_HEREDOC.search(original):
         yield from _compare_parses(parsed(judges.parser, original), parsed(judges.parser, changed), reading, copy)
     if judges.engine is None:
         return
     images = [*_images(reading.findings.stages), WHEELS_CONTEXT]
     args = reading.service.args
     before = judges.engine.outline(original, images, args)
-    is_spaced = "unknown instruction" in before.error and _SPACED_HEREDOC.search(original)
+    is_spaced = "unknown instruction" in before.error and _NEWER_HEREDOC.search(original)
     if _NEWER.search(before.error) or is_spaced:
         outcome.unasked = f"the engine's frontend is too old: {before.error}"
         return
@@ -302,12 +303,18 @@ def _compare_outlines(before: Answer, after: Answer, copy: Rewritten, original: 
 
 def _judge_refusal(outcome: Outcome, path: Path, judges: Judges, args: Mapping[str, str]) -> None:
     """Turns a refusal that BuildKit does not share into what is wrong."""
+    if judges.engine is None:
+        return
     text = without_syntax(decode_dockerfile(path.read_bytes()))
-    if judges.engine is not None:
-        answer = judges.engine.outline(text, (), args)
-        if not answer.error:
-            outcome.state = "wrong"
-            outcome.reasons.append("BuildKit takes it")
+    answer = judges.engine.outline(
+        text, {word for words in _NAMES.findall(text) for word in words if word and "$" not in word}, args
+    )
+    if not answer.error:
+        outcome.state = "wrong"
+        outcome.reasons.append("BuildKit takes it")
+    elif "failed to resolve source metadata" in answer.error:
+        outcome.unasked = f"it is refused here ({outcome.reasons[0]}), and names an image that cannot be looked up"
+    else:
         outcome.reasons.append(f"BuildKit: {answer.error}")
 
 
@@ -348,6 +355,9 @@ def report(outcomes: Sequence[Outcome], judges: Judges, *, show: Sequence[str]) 
         "BuildKit's parser" if judges.parser is not None else "",
         "an engine's frontend" if judges.engine is not None else "",
     ]
+    seconds = judges.engine.seconds if judges.engine is not None else []
+    if seconds:
+        asked[1] += f" ({len(seconds)} times, {statistics.median(seconds) * 1000:.0f} ms each in the middle)"
     who = " and ".join(filter(None, asked)) or "nobody: BuildKit was not asked, copies were compared by our own reading"
     parts.append(
         f"{len(outcomes)} files, {statistics.median(times):.1f} ms each in the middle, {times[-1]:.0f} ms at most; "
