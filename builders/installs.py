@@ -22,6 +22,7 @@ from builders.shellcommand import Command, Files, Script
 from builders.stages import resolve_stages
 from builders.uvproject import (
     LOCK,
+    Exports,
     UvProject,
     UvSync,
     choice_of,
@@ -42,7 +43,7 @@ class Install:
         line: the RUN's first line.
         stage: the stage's index.
         tool: `pip` or `uv`.
-        subcommand: `install`, `wheel`, `download` or `sync`.
+        subcommand: `install`, `wheel`, `download`, `sync`, or uv's `export`.
         interpreter: how it is called, such as `python3 -m pip` or `/opt/venv/bin/pip`.
         python: uv's `--python`; empty where it is not given.
         requirements: PEP 508 requirements given inline.
@@ -62,7 +63,7 @@ class Install:
         destination: where it installs to.
         environment: the virtual environment's folder; empty where it is none.
         needs_network: the same RUN runs something else that clearly needs the network.
-        uv_project: the project that a `uv sync` installs; None for other commands.
+        uv_project: the project whose uv.lock a `uv sync` or `uv export` takes; None for other commands.
         unlockable: sentences; why what it installs cannot be locked.
         unsealable: sentences; why it would not keep to a mounted configuration.
     """
@@ -173,6 +174,7 @@ class _Finder:
         self.installs: list[Install] = []
         self.foreign: list[ForeignInstall] = []
         self.uninstalled: set[str] = set()
+        self.exports = Exports()
 
     def find(self) -> Findings:
         for index in self.stages.needed():
@@ -211,6 +213,7 @@ class _Finder:
         self.settings[index] = dict(self.settings.get(-1 if stage.parent is None else stage.parent, {}))
         for number, step in enumerate(stage.steps):
             self.locator.note_step(step)
+            self.exports.note_step(step)
             if step.instruction.keyword == "COPY":
                 environments.note_copy(step, self.environments, self.stages)
             elif step.instruction.keyword == "RUN":
@@ -249,12 +252,11 @@ class _Finder:
             return found if isinstance(found, ContextPath) else None
 
         step = place.step
-
         pip = PipCommand(
             tool="uv",
-            subcommand="sync",
+            subcommand=sync.subcommand,
             program=sync.interpreter,
-            interpreter=sync.interpreter.removesuffix(" sync"),
+            interpreter=sync.interpreter.removesuffix(f" {sync.subcommand}"),
             options=sync.options,
             problem=sync.problem,
         )
@@ -264,18 +266,22 @@ class _Finder:
         if lock is None:
             where = sync.folder or "its folder"
             doubts.append(f"{sync.interpreter}: no uv.lock of the build context stands in {where}")
-        environment = environment_of(sync, root or sync.folder or "/", command.environment)
-        self.environments[place.stage].known[environment] = False
+        environment = ""
+        if sync.subcommand == "export":
+            self.exports.note(command, sync.options)
+        else:
+            environment = environment_of(sync, root or sync.folder or "/", command.environment)
+            self.environments[place.stage].known[environment] = False
         return Install(
             instruction=step.instruction.index,
             line=step.instruction.line,
             stage=place.stage,
             tool="uv",
-            subcommand="sync",
+            subcommand=sync.subcommand,
             interpreter=sync.interpreter,
             python=sync.options.last("python"),
             force="reinstall" in sync.options.flags,
-            destination="venv",
+            destination="venv" if environment else "wheel",
             environment=environment,
             needs_network=needs_network(place.script),
             uv_project=None
@@ -292,6 +298,7 @@ class _Finder:
 
     def _install(self, pip: PipCommand, command: Command, place: _Place) -> Install:
         wishes = read_wishes(pip, command)
+        wishes = replace(wishes, files=self.exports.without(wishes.files))
         options, step, stage = pip.options, place.step, place.stage
         destination, environment = self.environments[stage].destination(pip, command, user=step.setting.user)
         earlier = place.script.commands[: place.position]

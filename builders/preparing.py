@@ -106,7 +106,8 @@ class Prepared:
         One lockfile is for all installs, so where some stay behind it is known only of what the others name themselves,
         and of what the shared base brings.
         """
-        stages, installs = self.reading.findings.stages, self.reading.installs
+        stages = self.reading.findings.stages
+        installs = [install for install in self.reading.installs if install.subcommand != "export"]
         chain = stages.chain(stages.final)
         staying = [install for install in installs if _stays(install, chain)]
         locked = frozenset(wheel.name for wheel in _lasting(self.locked)).union(self._kept_in_image)

@@ -61,6 +61,8 @@ def sharing(stages: Stages, installs: Sequence[Install]) -> Sharing:
     if base == "scratch":
         return _own("the final stage starts from scratch")
     for install in installs:
+        if install.subcommand == "export":  # it installs nothing, and writes down what another command installs
+            continue
         reason = _reason_own(stages, install, base)
         if reason:
             return _own(f"line {install.line}: {reason}")

@@ -167,7 +167,7 @@ class TargetFinder:
     def _ask(self, reading: Reading) -> Ground:
         service, stages = reading.service, reading.findings.stages
         places: dict[Place, Install] = {}
-        for install in reading.installs:
+        for install in (install for install in reading.installs if install.subcommand != "export"):
             places.setdefault(place_of(reading, install), install)
         if not places:
             # Nothing is installed: any answer serves, and the final image has one.

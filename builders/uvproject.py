@@ -1,16 +1,18 @@
-"""Reads `uv sync`: which project's uv.lock it installs, and how that lock reads where its wheels lie mounted."""
+"""Reads `uv sync` and `uv export`: whose uv.lock they take, and how that lock reads where its wheels lie mounted."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from posixpath import dirname, join, normpath
+from posixpath import basename, dirname, join, normpath
 from typing import Any, Final
 
 from packaging.utils import canonicalize_name
 
-from builders.contextfiles import ContextPath
+from builders.contextfiles import ContextPath, copies_of
+from builders.dockerfile import Step
+from builders.mounts import mount_options
 from builders.pipcommand import UNSURE, recognise_call, subcommand_of
 from builders.shellcommand import Command
 from wheelcache.digest import digest_of_json, hex_of
@@ -23,6 +25,8 @@ LOCK: Final = "uv.lock"
 _CHOOSING_FLAGS: Final = ("all-extras", "no-dev", "only-dev", "no-default-groups", "all-groups", "all-packages")
 _CHOOSING_VALUES: Final = ("extra", "no-extra", "group", "no-group", "only-group", "package")
 _LEFT_OUT: Final = ("no-install-project", "no-install-workspace", "no-install-local")
+_EMITTED: Final = {"no-emit-project": _LEFT_OUT[0], "no-emit-workspace": _LEFT_OUT[1], "no-emit-local": _LEFT_OUT[2]}
+"""What `uv export` calls them."""
 _GRAMMAR: Final = Grammar(
     valued=(
         *(f"--{name}" for name in _CHOOSING_VALUES),
@@ -52,9 +56,15 @@ _GRAMMAR: Final = Grammar(
         "--python-preference",
         "--preview-features",
         "--output-format",
+        "--format",
+        "--output-file -o",
+        "--no-emit-package --prune",
     ),
     flags=(
-        *(f"--{name}" for name in (*_CHOOSING_FLAGS, *_LEFT_OUT)),
+        *(f"--{name}" for name in (*_CHOOSING_FLAGS, *_LEFT_OUT, *_EMITTED)),
+        "--no-hashes",
+        "--no-annotate",
+        "--no-header",
         "--dev",
         "--no-editable",
         "--frozen",
@@ -92,15 +102,17 @@ _GRAMMAR: Final = Grammar(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UvSync:
-    """A `uv sync`, before its project is found.
+    """A `uv sync` or `uv export`, before its project is found.
 
     Attributes:
+        subcommand: `sync` or `export`.
         folder: where it looks for a project; None where only the running command knows.
         options: as given; those that variables give too.
         interpreter: how it is called.
         problem: why it cannot be read; empty where it can.
     """
 
+    subcommand: str
     folder: str | None
     options: Options
     interpreter: str
@@ -125,12 +137,11 @@ class UvProject:
 
 
 def read_uv_sync(command: Command) -> UvSync | None:
-    """Returns the `uv sync` that *command* is; None for anything else, and where it changes nothing."""
+    """Returns the `uv sync` or `uv export` that *command* is; None for anything else, and where it changes nothing."""
     call = recognise_call(command)
     subcommand, arguments, before = subcommand_of(call) if call is not None and call.tool == "uv" else ("", (), None)
-    if call is None or subcommand != "sync":
+    if call is None or subcommand not in {"sync", "export"}:
         return None
-    interpreter = f"{call.interpreter} sync"
     problem = ""
     try:
         options = _GRAMMAR.read(arguments)
@@ -143,20 +154,55 @@ def read_uv_sync(command: Command) -> UvSync | None:
         problem = "some of its arguments are only known when it runs"
     folder = options.last("directory") or options.last("project")
     place = normpath(join(command.cwd, folder)) if command.cwd is not None else None
-    return UvSync(folder=place, options=options, interpreter=interpreter, problem=problem.replace(UNSURE, "…"))
+    return UvSync(
+        subcommand=subcommand,
+        folder=place,
+        options=options,
+        interpreter=f"{call.interpreter} {subcommand}",
+        problem=problem.replace(UNSURE, "…"),
+    )
 
 
 def choice_of(options: Options) -> tuple[str, ...]:
     """Returns what a `uv sync` wants of its lock, as options of `uv export`."""
     flags = [f"--{name}" for name in _CHOOSING_FLAGS if name in options.flags]
     valued = [word for name in _CHOOSING_VALUES for value in options.all(name) for word in (f"--{name}", value)]
-    absent = [word for name in options.all("no-install-package") for word in ("--no-emit-package", name)]
+    names = (*options.all("no-install-package"), *options.all("no-emit-package"))
+    absent = [word for name in names for word in ("--no-emit-package", name)]
     return (*flags, *valued, *absent)
 
 
 def left_out_by(options: Options) -> frozenset[str]:
-    """Returns which of a project's own packages a `uv sync` does not install."""
-    return options.flags & frozenset(_LEFT_OUT)
+    """Returns which of a project's own packages are left out, in the words of `uv sync`."""
+    return frozenset({_EMITTED.get(flag, flag) for flag in options.flags} & {*_LEFT_OUT})
+
+
+class Exports:
+    """The requirement files that `uv export` writes; what they list is locked with the lock that they come from."""
+
+    def __init__(self) -> None:
+        self._files: set[str] = set()
+
+    def note(self, command: Command, options: Options) -> None:
+        """Remembers the files that a `uv export` writes."""
+        written = [*options.all("output-file"), *(word.text for word in command.writes)]
+        self._files.update(normpath(join(command.cwd or "/", file)) for file in written)
+
+    def note_step(self, step: Step) -> None:
+        """Follows such files into the stages that copy or mount them."""
+        if step.instruction.keyword == "COPY":
+            for copied in copies_of(step):
+                for file in [file for file in self._files if file == f"/{copied.source.lstrip('/')}"]:
+                    place = join(copied.destination, basename(file)) if copied.into_folder else copied.destination
+                    self._files.add(place)
+        for mount in step.instruction.values("mount"):
+            options = mount_options(mount)
+            if options.get("from") and normpath(join("/", options.get("source", "/"))) in self._files:
+                self._files.add(step.setting.path(options.get("target", "/")))
+
+    def without(self, files: Iterable[str]) -> tuple[str, ...]:
+        """Returns *files* but for those."""
+        return tuple(file for file in files if file not in self._files)
 
 
 def environment_of(sync: UvSync, project: str, environment: Mapping[str, str | None]) -> str:

@@ -73,6 +73,22 @@ def test_what_cannot_be_read_is_told(lines, reason):
     assert reason in "; ".join(project_of(f"FROM a\nWORKDIR /\n{lines}\n").unlockable)
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "RUN uv export --frozen -o r.txt && pip install -r r.txt",
+        "RUN uv export --locked >r.txt\nRUN uv pip sync r.txt",
+        "RUN uv export --output-file=r.txt\nFROM b\nCOPY --from=one /app/r.txt /tmp/\nRUN pip install -r /tmp/r.txt",
+        "RUN uv export -o r.txt\nFROM b\nRUN --mount=from=one,source=/app/r.txt,target=/r.txt pip install -r /r.txt",
+        "RUN uv export --format pylock.toml -o pylock.toml\nRUN uv pip install -r pylock.toml",
+    ],
+)
+def test_what_uv_export_writes_down_is_locked_with_its_lock(lines):
+    export, install = find(f"FROM a AS one\nWORKDIR /app\nCOPY . .\n{lines}\n").installs
+    assert (export.subcommand, export.uv_project.lock_path) == ("export", "/app/uv.lock")
+    assert (install.requirement_files, install.unlockable, install.uv_project) == ((), (), None)
+
+
 def test_a_sync_that_changes_nothing_installs_nothing():
     assert find("FROM a\nCOPY . /\nRUN uv sync --dry-run\n").installs == ()
 

@@ -161,6 +161,28 @@ def test_services_on_a_base_pinned_by_digest_share_it(
     assert added(engine, project.image("two"), base) == project.locked("two")
 
 
+def test_each_command_takes_its_wheels_from_its_own_index(
+    project: UserProject, index: Server, engine: Engine, base: str
+) -> None:
+    """torch from the index of its CUDA version, the rest from elsewhere, is what most GPU services do."""
+    torch = make_wheel("torch", "2.8.0+cu128", requires=("greet<2",), seed=RUN)
+    plain = make_wheel("torch", "2.9.0", seed=RUN)
+    vision = make_wheel("vision", "1.0", requires=("torch",), seed=RUN)
+    index.put_index([BULK, GREET, NEWER, POLITE, EXTRA, plain, vision])
+    cuda = index.put_index([torch, GREET], root="/cu128")
+    cases = {
+        "steps": f"RUN pip install --index-url {cuda} torch\nRUN pip install vision polite\n",
+        "step": f"RUN pip install --index-url {cuda} torch && pip install vision polite\n",
+        "extra": f"RUN pip install --extra-index-url {cuda} torch==2.8.0+cu128 vision polite\n",
+    }
+    for name, dockerfile in cases.items():
+        project.add(name, {"Dockerfile": f"FROM {base}\n{dockerfile}"}, build="sealed")
+    assert_built_sealed(project, "steps")
+    locked = {("torch", "2.8.0+cu128"), ("greet", "1.2"), ("vision", "1.0"), ("polite", "0.5")}
+    for name in cases:
+        assert added(engine, project.image(name), base) == project.locked(name) == locked, name
+
+
 APT = """\
 COPY archive /srv/archive
 RUN rm -rf /etc/apt/sources.list.d/* && echo 'deb [trusted=yes] file:/srv/archive ./' >/etc/apt/sources.list

@@ -173,6 +173,28 @@ def test_wheels_of_two_indexes_and_a_command_that_agrees_with_the_lock(
     assert output_of(project.image("ml"), "/app/.venv/bin/python", "-c", look) == "2.8.0+cu128 1.2\n"
 
 
+def test_what_uv_export_writes_down_is_installed_by_pip_and_uv(
+    project: UserProject, engine: Engine, base: str, lock: Lock
+) -> None:
+    more = '[dependency-groups]\ndev = ["extra"]\n'
+    files = lock({"pyproject.toml": pyproject("app", "polite", "greet<2", more=more)})
+    top = f"FROM {base} AS builder\nRUN pip install uv\nWORKDIR /app\nCOPY pyproject.toml uv.lock ./\n"
+    export = "uv export --frozen --no-dev --no-emit-project"
+    cases = {
+        "staged": f"{top}RUN {export} -o requirements.txt\nFROM {base}\nCOPY --from=builder /app/requirements.txt .\n"
+        "RUN pip install -r requirements.txt\n",
+        "piped": f"{top}RUN {export.replace('frozen', 'locked')} >/r.txt && uv pip install --system -r /r.txt\n",
+        "synced": f"{top}RUN uv venv /opt/venv\nENV VIRTUAL_ENV=/opt/venv\n"
+        f"RUN {export} --format pylock.toml -o pylock.toml\nRUN uv pip sync pylock.toml\n",
+    }
+    for name, dockerfile in cases.items():
+        project.add(name, {"Dockerfile": dockerfile, **files}, build="sealed")
+    assert_built_sealed(project, "staged")
+    for name in cases:
+        found = {pair for pair in added(engine, project.image(name), base) if pair[0] != "uv"}
+        assert found == {("polite", "0.5"), ("greet", "1.2")}, name
+
+
 def test_a_changed_uv_lock_makes_the_lockfile_stale(project: UserProject, base: str, lock: Lock) -> None:
     dockerfile = f"FROM {base}\nWORKDIR /app\nCOPY . .\nRUN uv sync\n"
     project.add("app", {"Dockerfile": dockerfile, **lock({"pyproject.toml": pyproject("app", "greet<2")})})
