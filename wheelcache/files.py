@@ -41,7 +41,8 @@ def store_errors(file: Path) -> Iterator[None]:
                 hint="free some space and run the same command again: it continues where this one stopped",
                 path=str(file),
             ) from error
-        raise StoreError(f"{file}: {error.strerror}", hint=_hint(error, file)) from error
+        where = error.filename if error.errno is None else file  # `ordinary` knows best what it refuses
+        raise StoreError(f"{where}: {error.strerror}", hint=_hint(error, file)) from error
 
 
 def _hint(error: OSError, file: Path) -> str:

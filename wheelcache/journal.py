@@ -13,13 +13,13 @@ stands before it; the line of a piece needs none, since its bytes are compared w
 from __future__ import annotations
 
 import json
-import os
-import stat
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeGuard
+
+from wheelcache.ordinary import open_regular
 
 LINE_BYTES: Final = 128
 
@@ -87,12 +87,10 @@ def read_journal(file: Path) -> tuple[Head | None, list[Mark]]:
         it was written, the size of a piece alone is taken, which the bytes confirm or refute.
     """
     try:
-        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        opened = open_regular(file)
     except OSError:  # none, or a link in its place
         return None, []
-    with open(descriptor, "rb") as opened:  # noqa: PTH123 - a descriptor
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # a pipe would keep everybody waiting
-            return None, []
+    with opened:
         return parse_journal(opened.read(_LARGEST_BYTES))
 
 

@@ -14,6 +14,11 @@ def without_userinfo(text: str) -> str:
     return _USERINFO.sub("", text)
 
 
+def printable_lines(text: str) -> str:
+    """Returns lines as a terminal may have them: names of files, and of what servers sent, are in them."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
 def printable(text: str) -> str:
     """Returns *text* with an escape in place of every character that would not be seen, or would move what is."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

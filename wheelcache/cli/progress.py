@@ -30,6 +30,7 @@ from wheelcache.events import (
     WheelProgress,
     WheelStarted,
 )
+from wheelcache.redaction import printable_lines
 from wheelcache.stepnames import plain_step
 
 _PLAIN_SECONDS: Final = 5.0
@@ -127,7 +128,8 @@ class _Console:
         match event:
             case Note(level=level, message=message):
                 if self._verbosity >= _NOTE_LEVELS[level]:
-                    screen.line(message if level in {"info", "debug"} else f"{level}: {message}")
+                    shown = printable_lines(message)
+                    screen.line(shown if level in {"info", "debug"} else f"{level}: {shown}")
             case TransferPlanned(size=size, present=present):
                 screen.plan(size, present)
             case TransferFinished():

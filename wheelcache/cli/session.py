@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from wheelcache.config import Project, load_project
 from wheelcache.errors import Interrupted, WheelcacheError
 from wheelcache.events import Note, Sink
-from wheelcache.redaction import printable
+from wheelcache.redaction import printable_lines
 
 if TYPE_CHECKING:
     from wheelcache.locking import Locker
@@ -120,7 +120,7 @@ class Session:
     def say(self, line: str = "") -> None:
         """Prints a result for people; nothing where JSON was asked for."""
         if not self.json:
-            sys.stdout.write(f"{_lines(line)}\n")
+            sys.stdout.write(f"{printable_lines(line)}\n")
 
     def report(self, failure: WheelcacheError | None) -> None:
         """Ends the run's output: the JSON document on stdout, or the error on stderr."""
@@ -128,7 +128,7 @@ class Session:
         if failure is not None:
             sys.stdout.flush()  # what was done, before why it ended
             hint = f"\nhint: {failure.hint}" if failure.hint else ""
-            sys.stderr.write(_lines(f"error: {failure.message}{hint}") + "\n")
+            sys.stderr.write(printable_lines(f"error: {failure.message}{hint}") + "\n")
         if self.json:
             document = {"command": self.command, **self.document, "ok": failure is None}
             if failure is not None:
@@ -140,11 +140,6 @@ class Session:
                 }
             sys.stdout.write(json.dumps(document, indent=2) + "\n")
         sys.stdout.flush()
-
-
-def _lines(text: str) -> str:
-    """Returns lines as a terminal may have them: names of files, and of what servers sent, are in them."""
-    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def open_transport(project: Project) -> Transport:
