@@ -85,9 +85,11 @@ def examine_partial(
 def holds_nothing(store: Store, digest: Digest) -> bool:
     """True where there is no byte, and no word of any: just a lock file, a journal, or a partial that never began."""
     part, journal, _ = partial_files(store, digest)
-    if not part.exists():
+    try:
+        size = part.stat().st_size
+    except FileNotFoundError:
         return True
-    return part.stat().st_size == 0 and not any(mark.written for mark in read_journal(journal)[1])
+    return size == 0 and not any(mark.written for mark in read_journal(journal)[1])
 
 
 def _debris(digest: Digest, times: Mapping[Path, float], now: float) -> Iterator[Finding]:

@@ -172,10 +172,12 @@ class _Look:
         for name, paths in sorted(belonging.items()):
             files = [(path, found) for path in paths if (found := _stat(path)) is not None]
             digest = parse_digest(f"sha256:{name}")
+            begun = [(path, found) for path, found in files if path.suffix != ".lock"]
             if files:
-                kind: Kind = "lock" if holds_nothing(self._store, digest) else "partial"
+                # Of what a sync begins in this very moment only the lock file was seen.
+                kind: Kind = "lock" if not begun or holds_nothing(self._store, digest) else "partial"
                 path = next((path for path, _ in files if path.suffix == ".part"), files[0][0])
-                touched = max(found.st_mtime for path, found in files if kind == "lock" or path.suffix != ".lock")
+                touched = max(found.st_mtime for _, found in (files if kind == "lock" else begun))
                 yield self._holding(kind, path, files, name=digest, digests=frozenset([digest]), last_used=touched)
 
     def _gone(self) -> Iterator[Path]:

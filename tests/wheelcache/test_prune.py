@@ -22,6 +22,7 @@ from support.wheels import make_wheel
 from wheelcache.digest import hex_of
 from wheelcache.errors import StoreError
 from wheelcache.holdings import FileFacts, Holding, Holdings, take_holdings
+from wheelcache.layout import read_layout
 from wheelcache.prune import prune
 from wheelcache.pruneplan import Limits, plan_prune
 from wheelcache.roots import Roots
@@ -376,6 +377,22 @@ class TestPartials:
         with Store.open(store.root).acquire(SIX.digest):
             assert removed(run_prune(store, roots, is_all=True)) == []
         assert store.partial_bytes(SIX.digest) == 2000
+
+    @pytest.mark.parametrize("seen", [("lock",), ("lock", "part", "json")])
+    def test_that_are_begun_or_published_while_it_looks_are_no_trouble(self, store, roots, monkeypatch, seen):
+        def look(*arguments, **options):
+            layout = read_layout(*arguments, **options)
+            begin(store, SIX, 2000) if "part" not in seen else put(store, SIX)
+            return layout
+
+        file = begin(store, SIX, 1000)
+        for suffix in {"lock", "part", "json"} - set(seen):
+            file.with_suffix(f".{suffix}").unlink()
+        file.with_suffix(".lock").touch()
+        monkeypatch.setattr("wheelcache.holdings.read_layout", look)
+        with roots.lease([SIX.digest], command="sync"):
+            assert removed(run_prune(store, roots, is_all=True)) == []
+        assert store.partial_bytes(SIX.digest) == 2000 or store.blob(SIX.digest).exists()
 
     def test_that_grew_since_the_decision_stay(self, store, roots):
         file = begin(store, SIX, 2000)
