@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from posixpath import dirname, join, normpath
+from posixpath import basename, dirname, join, normpath
 from typing import Final, Literal
 
 from builders.contextfiles import ContextFiles, ContextPath, Found, Has, InlineFile, TextOf, Unmapped
@@ -155,6 +155,8 @@ class _Place:
     position: int
 
 
+_CALLS: Final = re.compile(r"\b(pip|uv)[\d.]*\b.{0,40}\b(install|sync|download|wheel)\b", re.DOTALL)
+_WINDOWS_SHELLS: Final = frozenset({"powershell", "pwsh", "cmd"})
 _TRIGGER: Final = (
     "BuildKit mounts no wheels into what an ONBUILD runs: write it as a RUN of the stage that builds on it"
 )
@@ -243,7 +245,10 @@ class _Finder:
             install = self._install(pip, command, place)
             if not _repeats(install, found):
                 found.append(install)
-        found.extend(_unread(script, step, stage))
+        if basename(step.setting.shell[0]).removesuffix(".exe").lower() in _WINDOWS_SHELLS:
+            self.foreign.extend(_in_windows(script, step))
+        else:
+            found.extend(_unread(script, step, stage))
         self.installs.extend(found)
 
     def _uv_sync(self, sync: UvSync, command: Command, place: _Place) -> Install:
@@ -355,10 +360,18 @@ def _repeats(install: Install, earlier: list[Install]) -> bool:
     return any(replace(each, unlockable=()) == bare for each in earlier)
 
 
+def _in_windows(script: Script, step: Step) -> Iterator[ForeignInstall]:
+    """Yields what names pip or uv in a Windows shell: no file is mounted there."""
+    shell, line = step.setting.shell[0], step.instruction.line
+    if any(_CALLS.search(text) for text in script.unread):
+        reason = f"{shell} is not read: leave the service out, and build it with Docker alone"
+        yield ForeignInstall(tool=shell, line=line, reason=reason)
+
+
 def _unread(script: Script, step: Step, stage: int) -> Iterator[Install]:
     """Yields an install for each piece that names pip or uv where no shell would be read."""
     for text in script.unread:
-        match = re.search(r"\b(pip|uv)[\d.]*\b.{0,40}\b(install|sync|download|wheel)\b", text, re.DOTALL)
+        match = _CALLS.search(text)
         if match:
             yield Install(
                 instruction=step.instruction.index,

@@ -31,7 +31,12 @@ _UNITS: Final = r"(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h)"
 _DURATION: Final = re.compile(rf"[-+]?(?:0|(?:{_UNITS})+)")
 _PORT: Final = re.compile(r"(?:[^/]*:)?(\d+)(?:-(\d+))?(?:/(?:tcp|udp|sctp)?)?", re.IGNORECASE)
 _LAST_PORT: Final = 65535
-_SIGNAL: Final = re.compile(r"[1-9]\d*|[A-Za-z][A-Za-z0-9+-]*")
+_SIGNAL: Final = re.compile(
+    r"[1-9]\d*|(SIG)?(ABRT|ALRM|BUS|CHLD|CLD|CONT|FPE|HUP|ILL|INT|IO|IOT|KILL|PIPE|POLL|PROF|PWR|QUIT|SEGV|STKFLT|STOP"
+    r"|SYS|TERM|TRAP|TSTP|TTIN|TTOU|URG|USR1|USR2|VTALRM|WINCH|XCPU|XFSZ|RTMIN(\+([1-9]|1[0-5]))?|RTMAX(-([1-9]|1[0-4]))?)",
+    re.IGNORECASE,
+)
+"""Signals of Linux (signal(7)); a number may be any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

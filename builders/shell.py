@@ -13,7 +13,7 @@ from typing import Final, Literal
 from builders import shellsyntax as tree
 from builders.shellcommand import Command, Files, Script
 from builders.shellstate import ShellState
-from builders.shelltests import decide
+from builders.shelltests import decide, found_by_grep
 from builders.shellwords import ASSIGNMENT, Token, Word, expand_word
 from builders.wrappers import unwrap
 
@@ -317,8 +317,8 @@ class _Walker:
     def _ended(self, words: tuple[Word, ...], streams: _Streams, condition: str) -> Status:
         """Returns how a command ends, as far as it is known."""
         name = words[0].text
-        if name in _TESTS:
-            found = decide(words, self._is_there)
+        if name in _TESTS or name == "grep":
+            found = decide(words, self._is_there) if name in _TESTS else found_by_grep(words, self.feeding)
             return "unknown" if found is None else "true" if found else "false"
         if name == "eval" and all(word.sure for word in words):
             return self.script(" ".join(word.text for word in words[1:]), condition)

@@ -36,7 +36,29 @@ def decide(words: tuple[Word, ...], exists: Exists) -> bool | None:
     operands = words[1:-1] if closing and words[-1].text == closing else words[1:]
     test = _Test(operands, exists)
     found = test.either() if operands else False
-    return found if test.at == len(operands) else None
+    if test.at == len(operands):
+        return found
+    return False if all(word.sure for word in operands) else None  # malformed: it ends with status 2
+
+
+def found_by_grep(words: tuple[Word, ...], feeding: tuple[Word, ...]) -> bool | None:
+    """Returns whether `echo … | grep -q PATTERN` finds it; None where that is not known.
+
+    Args:
+        words: the grep.
+        feeding: the command before the pipe.
+    """
+    plain = [word.text for word in words[1:] if not word.text.startswith("-")]
+    options = "".join(word.text.lstrip("-") for word in words[1:] if word.text.startswith("-"))
+    is_read = feeding and feeding[0].text == "echo" and all(word.sure for word in (*words, *feeding))
+    if not is_read or len(plain) != 1 or not set(options) <= set("qEiF"):
+        return None
+    text = " ".join(word.text for word in feeding[1:])
+    pattern = re.escape(plain[0]) if "F" in options else plain[0]
+    try:
+        return re.search(pattern, text, re.IGNORECASE if "i" in options else 0) is not None
+    except re.error:
+        return None
 
 
 class _Test:

@@ -225,7 +225,7 @@ def test_where_the_context_can_be_looked_at_a_copy_that_lacks_the_file_is_passed
             "RUN python -c 'x' <<E\nsubprocess: pip install x\nE",
             "the RUN in line 2 calls pip in a way that is not read",
         ),
-        ('SHELL ["powershell", "-c"]\nRUN pip install x', "the RUN in line 3 calls pip in a way that is not read"),
+        ('SHELL ["python", "-c"]\nRUN pip install x', "the RUN in line 3 calls pip in a way that is not read"),
     ],
 )
 def test_what_cannot_be_locked_says_why(body, reason):
@@ -328,6 +328,12 @@ def test_uv_beyond_its_pip_interface_is_foreign(command):
     assert found.installs == ()
     assert found.foreign[0].tool == command.removesuffix(" x")
     assert found.foreign[0].reason.startswith(found.foreign[0].tool)
+
+
+def test_what_a_windows_shell_runs_is_left_alone():
+    found = find('FROM a\nSHELL ["C:/x/PowerShell.exe", "-Command"]\nRUN pip install x\nRUN dir\n')
+    assert found.installs == ()
+    assert [(each.line, each.is_python) for each in found.foreign] == [(3, True)]
 
 
 def test_uv_run_that_syncs_nothing_is_no_installer():

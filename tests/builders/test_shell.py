@@ -140,12 +140,17 @@ def test_what_may_not_run_says_why(text, condition):
         ("while true; do pip install a && break; done", True),
         ("if [ -f /there ]; then pip install a; fi", True),
         ("exit 0; pip install a", False),
+        ("if [ $(true) = x ]; then pip install a; fi", None),
+        ("if [ = x ]; then pip install a; fi", False),
+        ('if echo "$V" | grep -q "^o.e"; then pip install a; fi', True),
+        ("if echo $V | grep -qF o.e; then pip install a; else y; fi", False),
     ],
 )
 def test_what_known_values_decide_is_decided(text, runs):
     files = Files(exists=lambda path: True if path == "/there" else None)
     script = read_script(text, environment={"V": "one"}, cwd="/", files=files)
-    assert [each.condition for each in script.commands if each.name == "pip"] == [""] * runs
+    found = [each.condition for each in script.commands if each.name == "pip"]
+    assert found == {True: [""], False: [], None: ["it stands in an if"]}[runs]
 
 
 def test_a_variable_set_where_it_may_not_be_is_not_known_afterwards():
