@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-import os
+import socket
 import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from builders.chunks import Chunks
+from builders.connecting import ANSWER, Connection, open_connection, reason_of
 from builders.enginevalues import (
     DiskUsage,
     EngineImage,
     ImageConfig,
     Ran,
+    data_folder,
     disk_usage,
     engine_image,
     image_config,
     split_reference,
 )
 from builders.errors import BuildError, EngineError
-from builders.failures import classify, plain
+from builders.failures import classify
 from builders.layers import ImageLayer, image_layers
 from builders.pulling import follow_pull, keep_trying
 from wheelcache.events import Sink, ignore
-from wheelcache.programs import ProgramMissingError, ProgramTimeoutError, Runner
+from wheelcache.programs import Runner
 
 if TYPE_CHECKING:
-    from docker import DockerClient
     from docker.models.containers import Container
-
-_ANSWER: Final = 60
-"""Seconds that the engine may take for an answer."""
 
 _SILENCE: Final = 120.0
 """Seconds without a word from the engine after which a pull counts as stuck; checking a large layer is silent too."""
@@ -42,10 +41,8 @@ _SILENCE: Final = 120.0
 _PAUSE: Final = 0.1
 """Seconds between two looks."""
 
-_START_HINT: Final = (
-    "start Docker (systemctl start docker, Docker Desktop), check DOCKER_HOST and `docker context ls`, "
-    "or on a fresh Debian machine run Dockerfiles/quickstart.sh"
-)
+_LOCAL: Final = "http+docker://localhost"
+"""What the SDK calls an engine behind a UNIX socket."""
 
 
 class EntrypointMissingError(BuildError):
@@ -66,13 +63,14 @@ class Engine:
     Every method raises EngineError when the engine fails or goes away.
 
     Args:
-        client: the SDK's own.
+        connection: to the engine.
         emit: takes how far pulls are.
         stop: set when the user interrupts; ends a pull.
     """
 
-    def __init__(self, client: DockerClient, *, emit: Sink = ignore, stop: threading.Event | None = None) -> None:
-        self._client = client
+    def __init__(self, connection: Connection, *, emit: Sink = ignore, stop: threading.Event | None = None) -> None:
+        self._connection = connection
+        self._client = connection.client
         self._emit = emit
         self._stop = stop or threading.Event()
 
@@ -88,37 +86,16 @@ class Engine:
         """Connects to the engine that the docker client would use: `DOCKER_HOST`, else its current context.
 
         Args:
-            run: runs programs; asks the client for its buildx plugin.
+            run: runs programs; asks the client for its choice and for its builder.
             environ: the environment; None for this process's own.
             emit: takes how far pulls are.
             stop: set when the user interrupts; ends a pull.
 
         Raises:
-            EngineError: no engine answers, or the docker client or its buildx plugin is missing.
+            EngineError: no engine answers, or builds would go elsewhere, or the docker client or its buildx plugin is
+                missing.
         """
-        import docker  # noqa: PLC0415 - 150 ms, and most commands need no engine
-        from docker.errors import DockerException  # noqa: PLC0415
-
-        environ = os.environ if environ is None else environ
-        where = plain(environ.get("DOCKER_HOST") or "the docker client's current context")
-        client = None
-        try:
-            is_ssh = environ.get("DOCKER_HOST", "").startswith("ssh://")
-            client = docker.from_env(environment=dict(environ), timeout=_ANSWER, use_ssh_client=is_ssh)
-            client.ping()
-        except (DockerException, OSError, ValueError) as error:
-            if client is not None:
-                client.close()
-            raise EngineError(
-                f"expected a Docker engine at {where}, found none: {_reason(error)}", hint=_START_HINT
-            ) from error
-        engine = cls(client, emit=emit, stop=stop)
-        try:
-            _check_buildx(run, environ)
-        except EngineError:
-            engine.close()
-            raise
-        return engine
+        return cls(open_connection(run=run, environ=environ), emit=emit, stop=stop)
 
     def __enter__(self) -> Self:
         return self
@@ -130,7 +107,7 @@ class Engine:
 
     def close(self) -> None:
         """Closes the connections to the engine."""
-        self._client.close()
+        self._connection.close()
 
     def image_id(self, ref: str) -> str | None:
         """Returns the id of the image *ref*; None when the engine does not have it."""
@@ -305,6 +282,16 @@ class Engine:
                 return True
         return False
 
+    def data_folder(self) -> Path | None:
+        """Returns the folder of the engine's images and build cache; None where it is not known to be on this machine.
+
+        The engine behind a socket of this machine may run on another one, or in a virtual machine: it has another name.
+        """
+        with _door("tell where it keeps its data"):
+            info = self._client.info()
+        is_here = self._client.api.base_url == _LOCAL and info.get("Name") == socket.gethostname()
+        return data_folder(info) if is_here else None
+
     def disk_usage(self) -> DiskUsage:
         """Returns what `docker system df` says."""
         with _door("ask for disk usage"):
@@ -336,7 +323,7 @@ class Engine:
         # The SDK asks for all kinds, which adds up every image and volume; before API 1.42 the engine does so anyway.
         api = self._client.api
         url = f"{api.base_url}/v{api.api_version}/system/df"
-        answer = api.get(url, params={"type": "build-cache"}, timeout=_ANSWER)
+        answer = api.get(url, params={"type": "build-cache"}, timeout=ANSWER)
         answer.raise_for_status()
         entries = answer.json().get("BuildCache") or ()
         return [entry["ID"] for entry in entries if entry.get("Description") == f"local source for {name}"]
@@ -389,34 +376,12 @@ def _door(deed: str) -> Iterator[None]:
     try:
         yield
     except (DockerException, RequestException, HTTPError) as error:
-        reason = _reason(error)
+        reason = reason_of(error)
         raise EngineError(
             f"the Docker engine could not {deed}: {reason}",
             hint="see the engine's log (journalctl -u docker), and whether `docker info` answers",
             reason=reason,
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    """Returns what the engine itself said, without the request around it, else the exception's own words."""
-    return plain(str(getattr(error, "explanation", None) or error)).strip()
-
-
-def _check_buildx(run: Runner, environ: Mapping[str, str]) -> None:
-    try:
-        version = run(["docker", "buildx", "version"], env=environ, timeout=_ANSWER)
-    except ProgramMissingError as error:
-        raise EngineError(
-            "an engine answers, but there is no docker client on PATH",
-            hint="install the docker client (Debian: docker-cli) and its buildx plugin",
-        ) from error
-    except ProgramTimeoutError as error:
-        raise EngineError(f"docker buildx version did not answer within {_ANSWER} s", hint=_START_HINT) from error
-    if not version.is_done:
-        raise EngineError(
-            "expected docker's buildx plugin, found a docker client without it: builds need BuildKit",
-            hint="install docker-buildx-plugin (Debian: docker-buildx), until `docker buildx version` works",
-        )
 
 
 def _missing_image(ref: str, reason: str) -> MissingImageError:

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import docker
 import pytest
 
+from builders.connecting import Connection
 from builders.engine import Engine, MissingImageError
 from wheelcache.events import Event, Note, Waiting
 from wheelcache.programs import ProgramStoppedError
@@ -75,7 +76,7 @@ def serve() -> Iterator[Callable[..., Daemon]]:
 
 def connected(daemon: Daemon, events: list[Event], stop: threading.Event | None = None) -> Engine:
     client = docker.DockerClient(base_url=f"tcp://127.0.0.1:{daemon.server_port}", version="1.45", timeout=60)
-    return Engine(client, emit=events.append, stop=stop)
+    return Engine(Connection(client=client), emit=events.append, stop=stop)
 
 
 def test_a_fault_that_passes_is_tried_again(serve: Callable[..., Daemon]) -> None:

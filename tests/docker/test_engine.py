@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import docker
 import pytest
 
+from builders.connecting import Connection
 from builders.engine import Engine, EntrypointMissingError, MissingImageError
 from builders.errors import BuildError, EngineError
 from wheelcache.errors import ExitCode
@@ -135,7 +137,8 @@ def test_without_an_engine_the_next_step_is_said(host: str) -> None:
 
 def test_an_engine_without_buildx_is_unfit(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = tmp_path / "docker"
-    client.write_text("#!/bin/sh\necho \"docker: 'buildx' is not a docker command.\" >&2\nexit 1\n")
+    lacking = "echo \"docker: 'buildx' is not a docker command.\" >&2; exit 1"
+    client.write_text(f'#!/bin/sh\n[ "$1" != buildx ] || {{ {lacking}; }}\nexec {shutil.which("docker")} "$@"\n')
     client.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineError, match="buildx plugin") as caught:
@@ -145,12 +148,13 @@ def test_an_engine_without_buildx_is_unfit(engine: Engine, tmp_path: Path, monke
 
 def test_an_engine_without_its_client_is_unfit(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EngineError, match="no docker client"):
+    with pytest.raises(EngineError, match="docker client on PATH, found none"):
         Engine.connect(run=run_program)
 
 
 def test_a_clean_up_that_fails_fails_nothing_else() -> None:
-    with Engine(docker.DockerClient(base_url="tcp://127.0.0.1:9", version="1.45")) as gone:
+    nobody = docker.DockerClient(base_url="tcp://127.0.0.1:9", version="1.45")
+    with Engine(Connection(client=nobody)) as gone:
         assert gone.forget_context("wheelcache-heavy-x") == 0
         assert not gone.discard("sha256:" + "0" * 64)
 
