@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 
@@ -107,6 +108,13 @@ def disk_usage(usage: Mapping[str, Any]) -> DiskUsage:
         containers=sum(entry.get("SizeRw") or 0 for entry in usage.get("Containers") or ()),
         volumes=sum(max(0, (entry.get("UsageData") or {}).get("Size", 0)) for entry in usage.get("Volumes") or ()),
     )
+
+
+def data_folder(info: Mapping[str, Any]) -> Path | None:
+    """Reads from `GET /info` where the engine keeps images; None where containerd does, in a folder of its own."""
+    is_containerd = any("io.containerd.snapshotter.v1" in entry for entry in info.get("DriverStatus") or ())
+    folder = str(info.get("DockerRootDir") or "")
+    return Path(folder) if folder and not is_containerd else None
 
 
 def split_reference(ref: str) -> tuple[str, str]:
