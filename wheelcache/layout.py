@@ -16,7 +16,7 @@ from typing import Final
 
 from wheelcache.digest import Digest, parse_digest
 from wheelcache.findings import Findings, Kind
-from wheelcache.ordinary import kind_of
+from wheelcache.ordinary import is_open_to_all, kind_of
 
 DEAD_SECONDS: Final = 3600.0
 """A temporary file that nobody touched for so long is dead: writing one takes moments, copying a view minutes."""
@@ -145,7 +145,7 @@ class _Walk:
     def _guarded(self, folder: Path) -> None:
         """Says where anybody may change what a folder holds; where others may only add to it (sticky) they may."""
         mode = folder.lstat().st_mode
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        if is_open_to_all(mode):
             hint = f"chmod o-w '{folder}', then run wheelcache verify: anybody may have put other files there"
             self._layout.findings.note(
                 "open-folder", folder, "a folder that others cannot change", f"mode {mode & 0o7777:o}", hint

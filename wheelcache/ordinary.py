@@ -61,7 +61,7 @@ def open_own(path: Path) -> int:
         OSError: it is something else, has another name too, or may not be written.
     """
     expect_own(path)  # to open some devices does something
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | DOOR, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | DOOR, 0o664)
     try:
         _expect_own(path, os.fstat(descriptor))
         settle(descriptor, path.parent)
@@ -80,7 +80,7 @@ def open_new(path: Path) -> int:
     Raises:
         OSError: something has that name already, or nothing can be made there.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | DOOR, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | DOOR, 0o664)
     try:
         settle(descriptor, path.parent)
     except BaseException:
@@ -129,6 +129,11 @@ def is_folder(path: Path) -> bool:
     return True
 
 
+def is_open_to_all(mode: int) -> bool:
+    """True for the mode of a folder in which anybody may replace what others made; where it is sticky they may not."""
+    return sys.platform != "win32" and bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
+
+
 def make_folder(path: Path) -> bool:
     """Makes a folder of the store where there is none.
 
@@ -141,7 +146,7 @@ def make_folder(path: Path) -> bool:
     if is_folder(path):
         return False
     try:
-        path.mkdir()
+        path.mkdir(0o775)  # nobody but its owner and group may change it, whatever the umask
     except FileExistsError:  # another process was faster
         return False
     if sys.platform != "win32":  # folders cannot be opened there

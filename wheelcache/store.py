@@ -6,6 +6,7 @@ import errno
 import functools
 import hashlib
 import os
+import shlex
 import shutil
 import stat
 import time
@@ -24,7 +25,7 @@ from wheelcache.files import (
     write_atomically,
 )
 from wheelcache.lock import LockedWheel
-from wheelcache.ordinary import make_file, make_folder, make_folders, open_regular
+from wheelcache.ordinary import is_open_to_all, make_file, make_folder, make_folders, open_regular
 from wheelcache.partial import PIECE_BYTES, Partial, copy_good_pieces, usable_bytes, write_seed
 from wheelcache.place import boot_id
 
@@ -66,7 +67,7 @@ class Store:
             now: seconds since 1970.
 
         Raises:
-            StoreError: it cannot be written, or something else has the place of one of its folders.
+            StoreError: it cannot be written, or anybody may; or something else has the place of one of its folders.
         """
         base = root / "v1"
         with store_errors(root):
@@ -74,6 +75,13 @@ class Store:
         for folder in _FOLDERS:
             with store_errors(base / folder):
                 make_folder(base / folder)
+        for path in (root, base):
+            if is_open_to_all(mode := path.stat().st_mode):
+                raise StoreError(
+                    f"{path}: anybody may change what is in it (mode {stat.S_IMODE(mode):o})",
+                    hint=f"chmod o-w {shlex.quote(str(path))}; or name another with --cache-dir or WHEELCACHE_DIR",
+                    path=str(path),
+                )
         with store_errors(base / "partial"):
             if not os.access(base / "partial", os.W_OK):
                 raise OSError(errno.EACCES, "the cache folder cannot be written")
