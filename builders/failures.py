@@ -184,7 +184,8 @@ _QUESTIONS: Final[tuple[_Question, ...]] = (
     _rule(
         "disk",
         faultwords.DISK,
-        "make room where the engine keeps its data: docker system df, docker image prune, docker builder prune",
+        "make room where the engine keeps its data: docker system df, docker builder prune, wheelcache prune --images, "
+        "docker image prune",
     ),
     _rule(
         "memory",

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -138,6 +138,15 @@ def shared_base_refs(image_id: str, wheels: Sequence[LockedWheel], *, interprete
         content = [_RULES, image_id, interpreter, [[wheel.filename, wheel.digest] for wheel in below]]
         refs.append(f"{REPOSITORY}:{hex_of(digest_of_json(content))[:32]}")
     return tuple(refs)
+
+
+def missing_groups(
+    engine: Engine, image_id: str, wheels: Sequence[LockedWheel]
+) -> list[tuple[str, tuple[LockedWheel, ...]]]:
+    """Returns what of a shared base's chain is not in the engine: references, and the wheels that each adds."""
+    ordered = sorted(wheels, key=order_of_change)
+    chain = list(zip(shared_base_refs(image_id, ordered), _groups(ordered), strict=True))
+    return list(takewhile(lambda link: engine.image_id(link[0]) is None, reversed(chain)))
 
 
 def _groups(ordered: Sequence[LockedWheel]) -> list[tuple[LockedWheel, ...]]:

@@ -59,6 +59,15 @@ def read_requirements(file: Path) -> tuple[str, ...] | None:
         return None
 
 
+def read_unpacked_size(file: Path) -> int | None:
+    """Returns the bytes of what the wheel in *file* holds, unpacked; None where it cannot be read."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except _BROKEN:
+        return None
+
+
 def _name(stem: str, metadata: Message, wheel: Message) -> WheelName | None:
     """Puts the name together; *stem* is the dist-info folder's, which begins as the file does (PEP 427)."""
     tags = [str(tag).strip() for tag in wheel.get_all("Tag", [])]

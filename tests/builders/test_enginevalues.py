@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from builders.enginevalues import DiskUsage, disk_usage, image_config, split_reference
+from builders.enginevalues import DiskUsage, data_folder, disk_usage, image_config, split_reference
 
 
 @pytest.mark.parametrize(
@@ -35,3 +38,19 @@ def test_cache_that_is_an_images_layer_too_counts_once() -> None:
         "Volumes": [{"UsageData": {"Size": -1}}, {"UsageData": {"Size": 2}}],
     }
     assert disk_usage(usage) == DiskUsage(images=10, build_cache=5, containers=1, volumes=2)
+
+
+@pytest.mark.parametrize(
+    ("info", "folder"),
+    [
+        ({"DockerRootDir": "/var/lib/docker", "DriverStatus": [["Backing Filesystem", "extfs"]]}, "/var/lib/docker"),
+        ({"DockerRootDir": "/d", "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}, None),
+        ({"DockerRootDir": "/d", "DriverStatus": None}, "/d"),
+        ({"DockerRootDir": ""}, None),
+        ({}, None),
+    ],
+)
+def test_where_the_engine_keeps_images_is_known_unless_containerd_does(
+    info: dict[str, Any], folder: str | None
+) -> None:
+    assert data_folder(info) == (Path(folder) if folder else None)

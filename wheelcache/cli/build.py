@@ -104,6 +104,7 @@ def _failed_first(session: Session, project: Project, wanted: Sequence[Prepared]
 
 def _build(session: Session, project: Project, yard: Yard, wanted: Sequence[Prepared]) -> list[ServiceResult]:
     from builders.build import build_services  # noqa: PLC0415
+    from builders.engineroom import check_room  # noqa: PLC0415
     from builders.outfit import Workshop  # noqa: PLC0415
 
     for each in wanted:
@@ -118,6 +119,7 @@ def _build(session: Session, project: Project, yard: Yard, wanted: Sequence[Prep
         offline=session.offline,
         emit=session.emit,
     )
+    check_room(wanted, engine=workshop.engine, store=session.store)
     results = build_services(_failed_first(session, project, wanted), workshop)
     places = [each.name for each in wanted]
     return sorted(results, key=lambda result: places.index(result.name))

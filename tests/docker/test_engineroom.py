@@ -1,0 +1,99 @@
+"""An engine whose disk, or whose memory, is too small for what is to be built."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.ownengine import OwnEngine, own_engine
+from support.program import needs_root
+from support.project import UserProject
+from support.server import Server
+from support.wheels import make_wheel
+
+pytestmark = [
+    pytest.mark.engine,
+    needs_root,
+    pytest.mark.skipif(shutil.which("dockerd") is None, reason="NO dockerd, NOT TESTED"),
+]
+
+RUN = uuid.uuid4().hex[:10]
+LARGE = make_wheel("large", "1.0", size=40_000_000, seed=RUN)
+INSTALL = "COPY requirements.txt .\nRUN pip install -r requirements.txt\n"
+ALLOCATE = "RUN --network=none python3 -c 'bytes(bytearray(400_000_000))'\n"
+WRITE = "RUN --network=none head -c 2000000000 /dev/urandom > /file\n"
+
+
+@pytest.fixture(scope="module")
+def small(base: str) -> Iterator[OwnEngine]:
+    """An engine with 800 MB of disk and 300 MB of memory, in which the base image is."""
+    folder = Path(tempfile.mkdtemp(prefix="wcengine", dir="/tmp"))
+    folder.rmdir()
+    with own_engine(folder, disk=800_000_000, memory=300_000_000) as engine:
+        with subprocess.Popen(["docker", "save", base], stdout=subprocess.PIPE) as save:
+            subprocess.run(
+                ["docker", "load", "--quiet"], env={**os.environ, **engine.environ}, stdin=save.stdout, check=True
+            )
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def index() -> Iterator[Server]:
+    with Server() as server:
+        server.put_index([LARGE])
+        yield server
+
+
+@pytest.fixture
+def shop(small: OwnEngine, base: str, index: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UserProject:
+    """A project of the service `web`, which installs the large wheel, on the small engine; it goes with the engine."""
+    for name, value in small.environ.items():
+        monkeypatch.setenv(name, value)
+    made = UserProject(tmp_path / "project", cache=tmp_path / "cache", index=f"{index.url}/simple/", key=RUN)
+    made.add("web", {"requirements.txt": "large\n", "Dockerfile": f"FROM {base}\n{INSTALL}"})
+    return made
+
+
+def test_too_small_a_disk_is_told_before_anything_is_built(small: OwnEngine, shop: UserProject) -> None:
+    with small.filled(left=60_000_000):
+        ran = shop.wheelcache("build")
+    assert (ran.code, ran.document["error"]["kind"]) == (8, "engine-full")
+    message, hint = ran.document["error"]["message"], ran.document["error"]["hint"]
+    # A copy on its way, the image of the wheels, and what is installed.
+    needed = re.search(r"expected at least ([\d,]+) bytes free", message)
+    assert needed is not None, message
+    assert int(needed[1].replace(",", "")) == pytest.approx(3 * LARGE.size, rel=0.01)
+    assert message.startswith(f"disk: {small.disk}/docker: ")
+    assert "docker builder prune" in hint
+    assert "wheelcache prune --images" in hint
+    assert ran.services == {}
+    assert shop.image("web") not in small.docker("images", "--format", "{{.Repository}}:{{.Tag}}")
+
+    assert shop.wheelcache("build").code == 0
+    with small.filled(left=60_000_000):
+        assert shop.wheelcache("build").states == {"web": "unchanged"}
+
+
+def test_a_disk_that_fills_up_in_a_step_and_a_step_that_is_killed_for_memory(
+    small: OwnEngine, shop: UserProject, base: str
+) -> None:
+    shop.add("disk", {"Dockerfile": f"FROM {base}\n{WRITE}"})
+    shop.add("memory", {"Dockerfile": f"FROM {base}\n{ALLOCATE}"})
+    ran = shop.wheelcache("build", "disk", "memory")
+    assert ran.code == 8
+    rows = ran.services
+    assert {name: (row["failure"]["class"], row["attempts"]) for name, row in rows.items()} == {
+        "disk": ("disk", 1),
+        "memory": ("memory", 1),
+    }
+    assert "No space left on device" in rows["disk"]["failure"]["message"]
+    assert "docker builder prune" in rows["disk"]["failure"]["hint"]
+    assert rows["memory"]["failure"]["message"].startswith("Killed")
+    assert "MAX_JOBS=1" in rows["memory"]["failure"]["hint"]
