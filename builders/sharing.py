@@ -60,6 +60,8 @@ def sharing(stages: Stages, installs: Sequence[Install]) -> Sharing:
     base = stages.external_base(stages.final)
     if base == "scratch":
         return _own("the final stage starts from scratch")
+    if any(stage.name and stage.name == base.removesuffix(":latest") for stage in stages.stages):
+        return _own(f"a stage is called {base.removesuffix(':latest')} too, and BuildKit would replace the stage")
     for install in installs:
         if install.subcommand == "export":  # it installs nothing, and writes down what another command installs
             continue

@@ -216,6 +216,9 @@ def _misreadings(reading: Reading, copy: Rewritten, judges: Judges, outcome: Out
     if judges.engine is None:
         return
     images = [*_images(reading.findings.stages), WHEELS_CONTEXT]
+    if {image.removesuffix(":latest") for image in images} & {stage.name for stage in reading.findings.stages.stages}:
+        outcome.unasked = "a stage is called like an image: what replaces the one replaces the other"
+        return
     args = reading.service.args
     before = judges.engine.outline(original, images, args)
     is_spaced = "unknown instruction" in before.error and _NEWER_HEREDOC.search(original)

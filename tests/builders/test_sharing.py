@@ -39,6 +39,10 @@ def test_installs_that_see_the_base_and_end_up_on_it_share_it(text):
     [
         (f"FROM {BASE}\n", "nothing is installed by pip or uv"),
         (
+            "FROM python:latest AS python\nRUN pip install x\n",
+            "a stage is called python too, and BuildKit would replace the stage",
+        ),
+        (
             f"FROM {BASE}\nRUN python -m venv /v && /v/bin/pip install x\n",
             "line 2: a virtual environment does not see the base image's packages",
         ),
