@@ -97,3 +97,6 @@ def test_a_disk_that_fills_up_in_a_step_and_a_step_that_is_killed_for_memory(
     assert "docker builder prune" in rows["disk"]["failure"]["hint"]
     assert rows["memory"]["failure"]["message"].startswith("Killed")
     assert "MAX_JOBS=1" in rows["memory"]["failure"]["hint"]
+    # What a failed step wrote is gone: the next build has all of the disk again.
+    shop.add("disk", {"Dockerfile": f"FROM {base}\nRUN --network=none echo {RUN}\n"})
+    assert shop.wheelcache("build", "disk").states == {"disk": "built"}
