@@ -14,6 +14,7 @@ from wheelcache.catalog import Entry
 from wheelcache.digest import Digest
 from wheelcache.findings import Finding
 from wheelcache.layout import BLOB_MODE
+from wheelcache.ordinary import all_below
 from wheelcache.store import Store
 
 Inode = tuple[int, int]
@@ -77,12 +78,12 @@ def exposed_blobs(store: Store, blobs: Blobs) -> Iterator[Finding]:
 
 
 def names_of_files(store: Store) -> dict[Inode, list[Path]]:
-    """Returns all names that files have in views and in the quarantine, of files that have several."""
+    """Returns all names that files have in views and in the quarantine."""
     names: dict[Inode, list[Path]] = defaultdict(list)
     for folder in ("views", "quarantine"):
-        for path, found in _files_below(store.root / "v1" / folder):
-            if found.st_nlink > 1:
-                names[_inode(found)].append(path)
+        for entry in all_below(store.root / "v1" / folder):
+            if entry.is_file(follow_symlinks=False) and (found := _stat(Path(entry.path))) is not None:
+                names[_inode(found)].append(Path(entry.path))
     return names
 
 
@@ -90,18 +91,6 @@ def is_still(path: Path, seen: os.stat_result) -> bool:
     """True when a path has the very file that was seen: another is one that was published since, and whole."""
     now = _stat(path)
     return now is not None and os.path.samestat(now, seen)
-
-
-def _files_below(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yields the files below a folder, however deep; links are not followed, and what may not be read is left out."""
-    folders = [os.fspath(folder)]
-    while folders:
-        with suppress(OSError), os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                elif entry.is_file(follow_symlinks=False):
-                    yield Path(entry.path), entry.stat(follow_symlinks=False)
 
 
 def _inode(found: os.stat_result) -> Inode:

@@ -17,6 +17,7 @@ from wheelcache.digest import Digest, parse_digest
 from wheelcache.files import is_gone_name, store_errors
 from wheelcache.inventory import take_inventory
 from wheelcache.layout import DEAD_SECONDS, Layout, read_layout
+from wheelcache.ordinary import all_below
 from wheelcache.roots import Roots
 from wheelcache.store import Store
 
@@ -251,9 +252,6 @@ def _tree(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
     if not stat.S_ISDIR(found.st_mode):
         yield path, found
         return
-    for folder, names, others in os.walk(path):
-        links = [name for name in names if Path(folder, name).is_symlink()]
-        for name in sorted([*links, *others]):
-            file = Path(folder, name)
-            if (each := _stat(file)) is not None:
-                yield file, each
+    for entry in all_below(path):
+        if not entry.is_dir(follow_symlinks=False) and (each := _stat(Path(entry.path))) is not None:
+            yield Path(entry.path), each

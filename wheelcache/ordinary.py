@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -127,6 +128,20 @@ def is_folder(path: Path) -> bool:
     if not stat.S_ISDIR(found.st_mode):
         raise OSError(None, f"expected a folder, found {kind_of(found.st_mode)}", str(path))
     return True
+
+
+def all_below(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yields all that is below a folder, however deep, folders before what is in them; nothing is followed.
+
+    What may not be read, or has a longer path than the system takes, is left out.
+    """
+    folders = [os.fspath(folder)]
+    while folders:
+        with suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
 
 
 def is_open_to_all(mode: int) -> bool:

@@ -17,6 +17,7 @@ for no byte that is not in the file; its lock file goes last, by whoever holds i
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import threading
 import time
@@ -29,8 +30,10 @@ from typing import Final
 
 from wheelcache.begun import held, holds_nothing, partial_files
 from wheelcache.digest import Digest
+from wheelcache.errors import StoreError
 from wheelcache.files import date_now, gone_name, is_gone_name, store_errors, sync_folder
 from wheelcache.holdings import Holding, Holdings
+from wheelcache.ordinary import all_below
 from wheelcache.pruneplan import Plan, Removal, Tally, is_mounted
 from wheelcache.roots import Roots
 from wheelcache.store import Store
@@ -203,8 +206,14 @@ def _remove(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return
-    for folder, _, _ in os.walk(path):
-        with suppress(OSError):
-            Path(folder).chmod(0o700)
-    shutil.rmtree(path, ignore_errors=True)  # what another prune removes meanwhile is no reason to stop
-    shutil.rmtree(path)
+    with suppress(OSError):
+        path.chmod(0o700)
+    for entry in all_below(path):
+        if entry.is_dir(follow_symlinks=False):
+            with suppress(OSError):
+                Path(entry.path).chmod(0o700)
+    try:
+        shutil.rmtree(path, ignore_errors=True)  # what another prune removes meanwhile is no reason to stop
+        shutil.rmtree(path)
+    except RecursionError as error:
+        raise StoreError(f"{path}: too deep to be removed", hint=f"rm -rf {shlex.quote(str(path))}") from error

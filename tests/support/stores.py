@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -83,3 +84,15 @@ def everything(root: Path) -> dict[str, tuple[int, bytes]]:
         for path in root.rglob("*")
         if not path.name.startswith("catalog.sqlite")
     }
+
+
+def make_deep(top: Path, depth: int) -> None:
+    """Makes folders in folders, deeper than any path is long."""
+    top.mkdir()
+    here = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from support import scenarios
 from support.faultpoints import Nursery
+from support.stores import make_deep
 from support.wheels import make_wheel
 
 from wheelcache.digest import hex_of
@@ -415,6 +416,29 @@ class TestPartials:
 
 
 class TestWhatIsLeftOver:
+    def test_trees_that_are_too_deep_for_a_path_go_or_are_named(self, store, roots):
+        top = store.root / "v1" / "quarantine" / "deep"
+        make_deep(top, 3000)
+        age(top, 31 * DAY)
+        said = ""
+        try:
+            run_prune(store, roots)
+        except StoreError as error:
+            said = error.message
+        left = list(top.parent.iterdir())
+        subprocess.run(["rm", "-rf", *left], check=True)
+        assert said.endswith(": too deep to be removed") if left else not said
+
+    def test_trees_whose_folders_may_not_be_read_go_all_the_same(self, store, roots):
+        below = store.root / "v1" / "quarantine" / "folder" / "closed" / "below"
+        below.mkdir(parents=True)
+        (below / "file").touch()
+        for folder in (below, below.parent, below.parents[1]):
+            age(folder, 31 * DAY)
+            folder.chmod(0)
+        assert removed(run_prune(store, roots)) == [("quarantine", "folder")]
+        assert list((store.root / "v1" / "quarantine").iterdir()) == []
+
     def test_quarantined_files_go_once_they_are_old(self, store, roots):
         put(store, ONE)
         blob = store.blob(ONE.digest)

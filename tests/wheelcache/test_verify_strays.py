@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.stores import BIG, flip, found, mend, verify
+from support.stores import BIG, flip, found, make_deep, mend, verify
 
 from wheelcache.digest import hex_of
 from wheelcache.errors import StoreError
@@ -22,18 +22,6 @@ from wheelcache.store import Store
 from wheelcache.verify import verify_store
 
 DAY = 86_400.0
-
-
-def make_deep(top: Path, depth: int) -> None:
-    """Makes folders in folders, deeper than any path is long."""
-    top.mkdir()
-    here = os.open(top, os.O_RDONLY)
-    for _ in range(depth):
-        os.mkdir("d", dir_fd=here)
-        below = os.open("d", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = below
-    os.close(here)
 
 
 class TestWhatDoesNotBelong:
