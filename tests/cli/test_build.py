@@ -9,10 +9,11 @@ import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.program import PROGRAM, Program, needs_root
+from support.program import PROGRAM, Program, needs_root, wait_until
 
 from builders.engine import Engine
 from builders.errors import EngineError
@@ -131,6 +132,28 @@ def test_an_interrupted_build_stops_the_engines_build(shop, number, code):
     assert again.code == 0
     assert again.out.splitlines()[-1].startswith("total  ")
     assert "component" in again.out
+
+
+@needs_root
+@pytest.mark.engine
+def test_a_build_that_is_killed_outright_leaves_no_step_running(shop):
+    token = uuid.uuid4().hex
+    shop.write("one/Dockerfile", DOCKERFILE + f"RUN exec sh -c 'sleep 300; sleep 300' {token}\n")
+    ran = shop.interrupted("build", "one", number=signal.SIGKILL, when=lambda: running(token))
+    assert ran.code == -signal.SIGKILL
+    wait_until(lambda: not running(token))
+    shop.write("one/Dockerfile", DOCKERFILE)
+    assert shop("build", "one").code == 0
+
+
+def running(token: str) -> bool:
+    """True when a process of a build's step, which has *token* for a name, runs on this machine."""
+    wanted = f"\0sleep 300; sleep 300\0{token}\0".encode()
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if file.read_bytes().endswith(wanted):
+                return True
+    return False
 
 
 @needs_root
