@@ -10,32 +10,28 @@ from pathlib import Path
 import pytest
 from support.program import TARGET, needs_root, wait_until
 from support.server import Serve
-from support.users import House, User, fetched
+from support.users import House, User, Users, fetched
 from support.wheels import make_wheel
+
+from wheelcache.partial import usable_bytes
+from wheelcache.place import boot_id
 
 pytestmark = needs_root
 
 ROOT = User(uid=0, gid=0)
 USER = User(uid=65534, gid=65534)
 ONE, TWO = make_wheel("one", "1.0", size=200_000), make_wheel("two", "1.0", size=3_000_000)
-VIEW = """
-view = make_view(Store.open(Path(sys.argv[1])), "key", [(PurePosixPath("a.whl"), LockedWheel(
-    name="one", version="1.0", filename="a.whl", digest=sys.argv[2], size=None, urls=()))], {})
-print(view / "a.whl")
-"""
-IMPORTS = """
-import hashlib, sqlite3
-from pathlib import Path, PurePosixPath
-import wheelcache.catalog
-from wheelcache.lock import LockedWheel
-from wheelcache.store import Store
-from wheelcache.views import make_view
-"""
+
+
+@pytest.fixture(scope="module")
+def users():
+    with Users() as started:
+        yield started
 
 
 @pytest.fixture
-def house():
-    made = House()
+def house(users):
+    made = House(users)
     yield made
     made.close()
 
@@ -86,11 +82,12 @@ class TestRootInAUsersStore:
         path = f"/files/{TWO.filename}"
         server.script(path, then=Serve(silent_at=2_500_000))
         with run.start("sync", two, *TARGET, "--cache-dir", house.cache) as process:
-            leases, part = house.cache / "v1" / "leases", blob(house, TWO).name
-            wait_until(lambda: (house.cache / "v1" / "partial" / f"{part}.part").exists() and list(leases.iterdir()))
-            wait_until(lambda: server.sent(path) > 2_000_000)
+            partial = house.cache / "v1" / "partial"
+            wait_until(lambda: partial.is_dir() and usable_bytes(partial, TWO.digest, boot=boot_id()) > 0)
             process.send_signal(signal.SIGKILL)
-        assert len(list((house.cache / "v1" / "partial").iterdir())) == 3
+        begun = {f"v1/partial/{blob(house, TWO).name}.{end}" for end in ("part", "json", "lock")}
+        assert begun <= house.owners().keys()
+        assert list((house.cache / "v1" / "leases").iterdir()) != []
         assert set(house.owners().values()) == {(USER.uid, USER.gid)}
         server.script(path)
         assert 0 < fetched(house.sync(USER, two)) < TWO.size
@@ -98,7 +95,7 @@ class TestRootInAUsersStore:
     def test_leaves_a_view_that_the_user_can_prune(self, house, one):
         house.belong_to(USER)
         assert fetched(house.sync(USER, one)) == ONE.size
-        placed = Path(ROOT.python(IMPORTS, VIEW, house.cache, ONE.digest).strip())
+        placed = house.view(ROOT, ONE)
         assert placed.exists()
         assert set(house.owners().values()) == {(USER.uid, USER.gid)}
         assert house.run(USER, "prune", "--all").code == 0
@@ -131,7 +128,7 @@ class TestAUserInRootsStore:
         house.belong_to(USER)
         assert fetched(house.sync(USER, one)) == ONE.size
         os.chown(blob(house, ONE), 0, 0)
-        placed = Path(USER.python(IMPORTS, VIEW, house.cache, ONE.digest).strip())
+        placed = house.view(USER, ONE)
         is_forbidden = Path("/proc/sys/fs/protected_hardlinks").read_text().strip() == "1"
         assert (placed.stat().st_ino != blob(house, ONE).stat().st_ino) == is_forbidden
         assert placed.read_bytes() == ONE.data
@@ -187,7 +184,7 @@ class TestAGroup:
     def test_prunes_views_that_one_of_it_has_made(self, house, one, pair):
         first, second = pair
         assert fetched(house.sync(first, one)) == ONE.size
-        placed = Path(first.python(IMPORTS, VIEW, house.cache, ONE.digest).strip())
+        placed = house.view(first, ONE)
         assert placed.exists()
         assert house.run(second, "prune", "--all").code == 0
         assert not placed.exists()

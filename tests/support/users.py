@@ -8,17 +8,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 import tomli_w
 
 from support.program import TARGET, Ran
 from support.wheels import MadeWheel
 
-_BECOME = """
-import ast, encodings.cp437, encodings.idna, importlib, inspect, os, pkgutil, sys
+_SERVE = """
+import ast, encodings.cp437, encodings.idna, importlib, inspect, json, netrc, os, pkgutil, secrets, sys, traceback
 from contextlib import suppress
 import builders, wheelcache
 
@@ -34,26 +34,43 @@ def import_all():
                         with suppress(ImportError):
                             importlib.import_module(each)
 
+def run(job):
+    for number, stream in enumerate((os.devnull, job["out"], job["err"])):
+        os.dup2(os.open(stream, os.O_RDWR), number)
+    os.chdir(job["cwd"])
+    os.setgroups([job["gid"]])
+    os.setgid(job["gid"])
+    os.setuid(job["uid"])
+    os.umask(job["umask"])
+    code = 1
+    try:
+        names = {"argv": job["argv"]}
+        exec(job["code"], names)
+        code = names.get("code", 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
 import_all()
-user, group, mask = map(int, sys.argv[1:4])
-def become():
-    os.setgroups([group])
-    os.setgid(group)
-    os.setuid(user)
-    os.umask(mask)
+for line in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        run(json.loads(line))
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
-_RUN = """
-from wheelcache.cli.app import run
-warm, arguments = sys.argv[4], sys.argv[5:]
-streams = os.dup(1), os.dup(2)
-for number in (1, 2):
-    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
-run([*arguments, "--cache-dir", warm])  # all that is imported late
-for number, stream in enumerate(streams, 1):
-    os.dup2(stream, number)
-become()
-sys.exit(run(arguments))
+
+_VIEW = """
+from pathlib import Path, PurePosixPath
+from wheelcache.lock import LockedWheel
+from wheelcache.store import Store
+from wheelcache.views import make_view
+root, digest, name = argv
+wheel = LockedWheel(name="a", version="1.0", filename=name, digest=digest, size=None, urls=())
+print(make_view(Store.open(Path(root)), "key", [(PurePosixPath(name), wheel)], {}) / name)
 """
 
 
@@ -65,28 +82,42 @@ class User:
     gid: int
     umask: int = 0o022
 
-    def python(self, imports: str, code: str, *arguments: object) -> str:
-        """Runs code as this user, once root has imported what it needs; returns what it prints."""
-        script = f"{_BECOME}\n{imports}\nbecome()\ndel sys.argv[1:4]\n{code}"
-        done = subprocess.run(self._argv(script, arguments), capture_output=True, text=True, check=False, cwd="/")
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
-    def program(self, *arguments: object, cwd: Path) -> Ran:
-        """Runs the program as this user."""
-        with tempfile.TemporaryDirectory() as warm:
-            argv = self._argv(_BECOME + _RUN, [warm, *arguments])
-            done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=cwd, timeout=120)
-        return Ran(code=done.returncode, out=done.stdout, err=done.stderr)
+class Users:
+    """Runs code as other users, each in a fork of one process that has imported all; a context that ends it."""
 
-    def _argv(self, script: str, arguments: Iterable[object]) -> list[str]:
-        return [sys.executable, "-c", script, str(self.uid), str(self.gid), str(self.umask), *map(str, arguments)]
+    def __init__(self) -> None:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process = subprocess.Popen([sys.executable, "-c", _SERVE], text=True, **pipes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def program(self, user: User, *arguments: object, cwd: Path) -> Ran:
+        """Runs the program as a user."""
+        return self.python(user, "from wheelcache.cli.app import run; code = run(argv)", *arguments, cwd=cwd)
+
+    def python(self, user: User, code: str, *arguments: object, cwd: Path) -> Ran:
+        """Runs code as a user; it has the arguments as *argv*."""
+        with tempfile.TemporaryDirectory() as folder:
+            out, err = Path(folder, "out"), Path(folder, "err")
+            out.touch()
+            err.touch()
+            job = {"code": code, "argv": [*map(str, arguments)], "cwd": str(cwd), "out": str(out), "err": str(err)}
+            self._process.stdin.write(json.dumps({**job, **asdict(user)}) + "\n")
+            self._process.stdin.flush()
+            code = int(self._process.stdout.readline())
+            return Ran(code=code, out=out.read_text(), err=err.read_text())
 
 
 class House:
     """A folder that every user can look into, with lockfiles and a store; a context that removes it."""
 
-    def __init__(self) -> None:
+    def __init__(self, users: Users) -> None:
+        self._users = users
         self.folder = Path(tempfile.mkdtemp(prefix="wheelcache-users-"))
         self.folder.chmod(0o755)
         self.cache = self.folder / "home" / "cache"
@@ -130,7 +161,13 @@ class House:
 
     def run(self, user: User, *arguments: object) -> Ran:
         """Runs the program on the store as a user."""
-        return user.program(*arguments, "--cache-dir", self.cache, cwd=self.folder)
+        return self._users.program(user, *arguments, "--cache-dir", self.cache, cwd=self.folder)
+
+    def view(self, user: User, made: MadeWheel) -> Path:
+        """Makes a view of a wheel as a user; returns where the wheel is in it."""
+        ran = self._users.python(user, _VIEW, self.cache, made.digest, made.filename, cwd=self.folder)
+        assert ran.code == 0, ran
+        return Path(ran.out.strip())
 
     def owners(self) -> dict[str, tuple[int, int]]:
         """Returns the owner and group of everything in the store."""
