@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from support.stores import fill
 from support.wheels import make_wheel
 
 from wheelcache.catalog import Catalog
@@ -25,17 +26,8 @@ def root(tmp_path):
     """A store that holds two wheels."""
     store = Store.open(tmp_path / "cache", now=lambda: NOW)
     for made in (ONE, TWO):
-        put(store, made)
+        fill(store, made)
     return tmp_path / "cache"
-
-
-def put(store, made) -> None:
-    wheel = made.locked()
-    with store.acquire(wheel.digest):
-        partial = store.partial(wheel)
-        partial.write(0, made.data)
-        store.publish(wheel, partial)
-        partial.close()
 
 
 def lose(root) -> None:
