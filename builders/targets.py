@@ -119,7 +119,7 @@ class TargetFinder:
         self._cache = cache
         self._is_eager = is_eager
         self._is_offline = is_offline
-        self._asked: dict[str, Ground] = {}
+        self._asked: dict[str, Ground | BuildError] = {}
 
     def origin(self, reading: Reading) -> object:
         """Returns where the target comes from, as JSON values that say the same without an engine."""
@@ -155,8 +155,14 @@ class TargetFinder:
             return Ground(target=declared)
         name = reading.service.name
         if name not in self._asked:
-            self._asked[name] = self._ask(reading)
-        return self._asked[name]
+            try:
+                self._asked[name] = self._ask(reading)
+            except BuildError as error:  # whoever asks again gets the same answer, without another pull
+                self._asked[name] = error
+        answer = self._asked[name]
+        if isinstance(answer, BuildError):
+            raise answer
+        return answer
 
     def _declared(self, reading: Reading) -> Target | None:
         target = reading.service.target

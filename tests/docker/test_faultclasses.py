@@ -233,3 +233,27 @@ def test_what_is_finished_before_the_network_fails_is_kept(
     assert ran.services["one"]["attempts"] == 3
     assert len(re.findall(rf"^#\d+ first {project.key}$", project.logs("one"), re.MULTILINE)) == 1
     assert len(server.asked(f"/{project.key}")) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (Respond(status=404, body=b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "unknown"}]}'), "unknown"),
+        (Respond(status=401, headers={"WWW-Authenticate": 'Basic realm="x"'}), "unauthorized"),
+    ],
+    ids=["missing", "private"],
+)
+def test_a_base_image_that_is_not_to_be_had_is_asked_for_once_and_named(
+    project: UserProject, servers: tuple[Server, Server], answer: Respond, says: str
+) -> None:
+    server, _ = servers
+    server.script(f"/v2/{project.key}/manifests/1", then=answer)
+    image = f"{server.host}/{project.key}:1"
+    compose(project, ["one"], index=server)
+    project.write({"one/Dockerfile": f"FROM {image}\nRUN pip install locked\n"})
+    ran = project.wheelcache("build")
+    assert (ran.code, ran.document["error"]["kind"]) == (8, "missing-image")
+    assert says in ran.document["error"]["message"]
+    assert ran.document["error"]["hint"].startswith(f"{image} is not in the engine and cannot be pulled")
+    assert "docker login" in ran.document["error"]["hint"]
+    assert ran.stderr.count(f"{image}: pulling\n") == 1
