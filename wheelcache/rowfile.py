@@ -44,6 +44,8 @@ _REFUSED: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, s
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """What SQLite says of bytes that no run of ours wrote; our statements have no faults that it could mean instead."""
 
+_REMOVE: Final = "remove this file: it is made anew"
+
 T = TypeVar("T")
 
 
@@ -207,23 +209,15 @@ class RowFile:
                     kept = move_into(aside, self._file)
                 self._replace([])
                 return kept
-            if aside is not None:
+            if aside is not None:  # before SQLite opens it: to close a copy's source would take its locks
                 kept = free_name(aside, self._file.name)
                 shutil.copyfile(self._file, kept)
             with closing(_connect(self._file)) as old:
                 is_alone = _lock(old, self._file) and found.st_nlink == 1
-                if aside is None and is_alone and self._is_well(old):  # another process was faster
-                    return None
-                rows = self._sound_rows(old)
+                rows = self._sound_rows(old)  # all of them, where another process was faster
                 if not is_alone or not self._rewrite(old, rows):
                     self._replace(rows)  # nobody writes to it: it is no database, or it is another file as well
             return kept
-
-    def _is_well(self, connection: sqlite3.Connection) -> bool:
-        try:
-            return self._is_fit(connection) and connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
-        except ERRORS:
-            return False
 
     def _rewrite(self, old: sqlite3.Connection, rows: Sequence[tuple[Table, Row]]) -> bool:
         """Puts other contents into the file that is locked; False where they cannot be."""
@@ -288,7 +282,8 @@ class RowFile:
                     raise StoreFullError(f"{self._file}: no room left on the disk", hint="free some space") from error
                 if code_of(error) in _REFUSED:
                     raise PermissionError(errno.EACCES, str(error)) from error
-                raise StoreError(f"{self._file}: {error}", hint="remove this file: it is made anew") from error
+                hint = "run the same command again" if code_of(error) == sqlite3.SQLITE_BUSY else _REMOVE
+                raise StoreError(f"{self._file}: {error}", hint=hint) from error
 
 
 class _UnfitError(sqlite3.DatabaseError):
