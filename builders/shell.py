@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from posixpath import basename, join, normpath
 from typing import Final, Literal
 
@@ -14,7 +14,7 @@ from builders import shellsyntax as tree
 from builders.shellcommand import Command, Files, Script
 from builders.shellstate import ShellState
 from builders.shelltests import decide, found_by_grep
-from builders.shellwords import ASSIGNMENT, Token, Word, expand_word
+from builders.shellwords import ASSIGNMENT, Token, Word, expand_assignment, expand_word
 from builders.wrappers import unwrap
 
 Status = Literal["true", "false", "assumed", "unknown"]
@@ -234,13 +234,14 @@ class _Walker:
                 break
 
     def _simple(self, command: tree.Simple, condition: str) -> Status:
-        tokens = command.tokens
-        words = [word for token in tokens for word in expand_word(token, self.state.lookup)]
         assigned: dict[str, str | None] = {}
-        while words and tokens and (match := ASSIGNMENT.fullmatch(words[0].text)) and _assigns(tokens[0]):
-            assigned[match[1]] = self.state.assigned(match, sure=words[0].sure)
-            self._read_nested(words.pop(0), condition)
-            tokens = tokens[1:]
+        leading = list(takewhile(_assigns, command.tokens))
+        for token in leading:
+            word = expand_assignment(token, self.state.lookup)
+            if match := ASSIGNMENT.fullmatch(word.text):
+                assigned[match[1]] = self.state.assigned(match, sure=word.sure)
+            self._read_nested(word, condition)
+        words = [word for token in command.tokens[len(leading) :] for word in expand_word(token, self.state.lookup)]
         for word in words:
             self._read_nested(word, condition)
         return self.run(tuple(words), assigned, self._streams(command.redirects), condition)

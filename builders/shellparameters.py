@@ -10,6 +10,7 @@ from typing import Final
 from builders.expansion import Lookup
 
 _BRACED: Final = re.compile(r"([A-Za-z_]\w*|[0-9@*#?$!-])(:?[-+?=]|##?|%%?|//?)?(.*)", re.DOTALL)
+_CUT: Final = re.compile(r"([A-Za-z_]\w*)(?:\[[@*]\]|:(\d+)(?::(\d+))?)")
 _NAME: Final = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!-]")
 
 
@@ -36,25 +37,31 @@ def substitute(inner: str, lookup: Lookup, nested: Callable[[str], str | None]) 
     """Returns what `${inner}` stands for; None where that is not known.
 
     Args:
-        inner: what stands between the braces, such as `V`, `V:-default` or `V%.txt`.
+        inner: what stands between the braces, such as `V`, `V:-default`, `V%.txt`, `V:0:3` or `V[@]`.
         lookup: tells a variable's value.
         nested: expands a default's or a pattern's own text.
     """
     match = _BRACED.fullmatch(inner)
-    if not match or (match[3] and not match[2]):
+    if match and (match[2] or not match[3]):
+        value, operator, operand = lookup(match[1]), match[2] or "", match[3]
+        return _operated(value, operator, operand, nested) if operator else value
+    match = _CUT.fullmatch(inner)
+    whole = lookup(match[1]) if match else None
+    if match is None or whole is None:
         return None
-    value, operator, operand = lookup(match[1]), match[2] or "", match[3]
-    if operator[-1:] in {"-", "=", "?", "+"} and operator:
+    start = int(match[2] or 0)
+    return whole[start : start + int(match[3]) if match[3] else None]
+
+
+def _operated(value: str | None, operator: str, operand: str, nested: Callable[[str], str | None]) -> str | None:
+    """Applies one of the operators of XCU 2.6.2, or bash's `/`."""
+    if operator[-1] in {"-", "=", "?", "+"}:
         present = bool(value) if operator[0] == ":" else value is not None
         if operator[-1] == "+":
             return nested(operand) if present else ""
-        if operator[-1] == "?":
-            return value if present else None
-        return value if present else nested(operand)
-    if value is None or not operator:
-        return value
+        return value if present or operator[-1] == "?" else nested(operand)
     pattern = nested(operand)
-    return None if pattern is None else _trimmed(value, operator, pattern)
+    return None if pattern is None or value is None else _trimmed(value, operator, pattern)
 
 
 def _trimmed(value: str, operator: str, pattern: str) -> str:

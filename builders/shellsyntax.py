@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from builders.shellwords import Token, literal, tokens_of
@@ -12,6 +13,7 @@ _ENDS: Final = frozenset({"then", "else", "elif", "fi", "do", "done", "esac", "}
 _SEPARATORS: Final = frozenset({";", "&", "\n"})
 _ARM_ENDS: Final = frozenset({";;", ";&", ";;&"})
 _DEEPEST: Final = 50
+_ASSIGNS: Final = re.compile(r"[A-Za-z_]\w*\+?=")
 
 Redirect = tuple[Token, Token]
 """An operator such as `>` and its target."""
@@ -214,6 +216,8 @@ class _Parser:
             elif self.tokens[self.at].kind == "word":
                 tokens.append(self.tokens[self.at])
                 self.at += 1
+            elif self._operator() == "(" and tokens and _ASSIGNS.fullmatch(tokens[-1].text):
+                tokens[-1] = replace(tokens[-1], items=tuple(self._items()))
             elif self._operator() == "(" and len(tokens) == 1 and self._operator_at(1) == ")":
                 self.at += 2
                 self._skip_newlines()
@@ -222,6 +226,14 @@ class _Parser:
             else:
                 break
         return Simple(tokens=tuple(tokens), redirects=tuple(redirects))
+
+    def _items(self) -> Iterator[Token]:
+        """Takes the words of an array, `( … )`."""
+        self.at += 1
+        while self.at < len(self.tokens) and not self._skip(")"):
+            if self.tokens[self.at].kind == "word":
+                yield self.tokens[self.at]
+            self.at += 1
 
     def _double_bracket(self) -> Iterator[Token]:
         """Takes `[[ … ]]`, in which `&&`, `<` and parentheses are words."""

@@ -12,6 +12,10 @@ from builders.shellparameters import braced_end, substitute, variable_end
 
 _OPERATORS: Final = re.compile(r"&&|\|\||;;&?|;&|\|&|[;&|()\n]")
 _REDIRECT: Final = re.compile(r"(\d*|&)(<<-|<<<|<<|>>|>\||[<>]&|<>|>|<)")
+SEPARATOR: Final = "\x1f"
+"""Stands between the words of an array in a variable's value."""
+
+_ARRAY: Final = re.compile(r"\w+\[[@*]\]")
 ASSIGNMENT: Final = re.compile(r"([A-Za-z_]\w*)(\+?)=(.*)", re.DOTALL)
 """`NAME=value` before a command, and bash's `NAME+=value`."""
 
@@ -36,12 +40,14 @@ class Token:
         text: the operator; a word as written.
         parts: a word's pieces.
         content: a here-document's text.
+        items: the words of an array that is assigned (`NAME=(…)`); None for all others.
     """
 
     kind: Literal["word", "operator", "redirect"]
     text: str
     parts: tuple[Part, ...] = ()
     content: list[str] = field(default_factory=list)
+    items: tuple[Token, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,8 +87,9 @@ def expand_word(token: Token, lookup: Lookup) -> tuple[Word, ...]:
         if part.kind == "command" and value is None:
             commands.append(part.text)
         sure = sure and value is not None
-        if part.kind == "variable" and not part.quoted and value is not None:
-            fields = value.split()
+        is_array = part.kind == "variable" and _ARRAY.fullmatch(part.text)
+        if value is not None and (is_array or (part.kind == "variable" and not part.quoted)):
+            fields = value.split(SEPARATOR) if is_array and value else value.split()
             for last in fields[:-1]:
                 words.append(Word(text=text + last, sure=sure, has_glob=has_glob))
                 text, sure, has_glob = "", True, False
@@ -94,6 +101,20 @@ def expand_word(token: Token, lookup: Lookup) -> tuple[Word, ...]:
     if started or not sure:
         words.append(Word(text=text, sure=sure, has_glob=has_glob, commands=tuple(commands)))
     return tuple(words)
+
+
+def expand_assignment(token: Token, lookup: Lookup) -> Word:
+    """Returns the one word that `NAME=value` becomes: nothing is split there."""
+    values = [_value(part, lookup) for part in token.parts]
+    commands = [
+        part.text for part, value in zip(token.parts, values, strict=True) if part.kind == "command" and value is None
+    ]
+    text = "".join(value or "" for value in values)
+    if token.items is not None:
+        words = [word for item in token.items for word in expand_word(item, lookup)]
+        values += [word.text if word.sure and not word.has_glob else None for word in words]
+        text += SEPARATOR * text.endswith("+=") + SEPARATOR.join(word.text for word in words)
+    return Word(text=text, sure=None not in values, commands=tuple(commands))
 
 
 def _value(part: Part, lookup: Lookup) -> str | None:

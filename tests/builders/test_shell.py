@@ -38,6 +38,11 @@ def pip_calls(text: str, **environment: str) -> list[list[str]]:
         ("{ pip install x; }", ["x"]),
         ("yes | pip install x > /dev/null 2>&1", ["x"]),
         ("V=3; pip install x==$V", ["x==3"]),
+        ("V=$MANY; pip install $V", ["a", "b", "c==1"]),
+        ("P=(a 'b c' $TV); pip install \"${P[@]}\" -q", ["a", "b c", "2.8", "-q"]),
+        ('P=(a); P+=(b c); pip install "${P[@]}"', ["a", "b", "c"]),
+        ("P=(\n a # one\n b\n) && pip install ${P[*]}", ["a", "b"]),
+        ("pip install torch==${TV:0:1}.${TV:2}", ["torch==2.8"]),
         ("export V=3 && pip install x==$V", ["x==3"]),
     ],
 )
