@@ -200,12 +200,18 @@ _QUESTIONS: Final[tuple[_Question, ...]] = (
     ),
     _missing_tool,
     _missing_image,
-    _network,
     _rule(
         "auth",
         faultwords.AUTH,
         "check the credentials: docker login for images, a build secret for an index of your own",
     ),
+    _rule(
+        "resolve",
+        faultwords.GONE,
+        "the server does not have it: correct the URL or the version; for apt, run apt-get update in the same RUN",
+        step_only=True,
+    ),
+    _network,
     _resolve,
     _rule(
         "compile",

@@ -93,9 +93,9 @@ BROKEN_WAY: Final = _any([
 
 CUT_SHORT: Final = _any([
     r"Wheel '[^']*' located at \S+ is invalid",
-    r"zipfile\.BadZipFile|File is not a zip file",
+    r"zipfile\.BadZipFile|File is not a zip file|Failed to read from zip file",
 ])  # fmt: skip
-"""What older pips make of a download that ended early: they compare no lengths."""
+"""What uv and older pips make of a download that ended early: they compare no lengths."""
 
 REGISTRY: Final = _any([
     r"failed to resolve source metadata",
@@ -114,10 +114,20 @@ AUTH: Final = _any([
     r"authentication required",
     r"no basic auth credentials",
     r"denied: requested access",
+    r"returned error: 40[13]\b",
     r"[Ii]nvalid (?:username|credentials)",
     r"could not read Username",
     r"Permission denied \(publickey",
 ])  # fmt: skip
+
+GONE: Final = _any([
+    r"HTTP status client error \(4(?:04|10)\b",
+    r"HTTP error 4(?:04|10)\b",
+    r"returned error: 4(?:04|10)\b",
+    r"E: Failed to fetch \S+\s+404\b",
+    r"npm (?:ERR!|error) (?:code E)?404\b",
+])  # fmt: skip
+"""A server answered that it does not have what was asked for."""
 
 RESOLVE: Final = _any([
     r"ResolutionImpossible",

@@ -97,6 +97,28 @@ Err:1 http://archive.example bookworm InRelease
   Temporary failure resolving 'archive.example'
 E: Unable to locate package gcc
 """
+UV_STATUS = """\
+error: Failed to fetch: `https://index.example/files/locked-1.0-py3-none-any.whl`
+  Caused by: HTTP status client error ({status}) for url (https://index.example/files/locked-1.0-py3-none-any.whl)
+"""
+UV_CUT = """\
+  x No solution found when resolving dependencies:
+  ╰─▶ Because locked==1.0 has an invalid package format and only locked==1.0 is available, we can conclude that all
+      versions of locked cannot be used.
+hint: The structure of `locked` (v1.0) was invalid:
+  Failed to read from zip file
+"""
+PIP_GONE = """\
+ERROR: HTTP error 404 while getting https://index.example/files/locked-1.0-py3-none-any.whl
+ERROR: Could not install requirement locked from https://index.example/files/locked-1.0-py3-none-any.whl because of \
+HTTP error 404 Client Error: Not Found for url: https://index.example/files/locked-1.0-py3-none-any.whl
+"""
+APT_GONE = """\
+Err:1 http://archive.example bookworm/main amd64 gcc amd64 1.0
+  404  Not Found
+E: Failed to fetch http://archive.example/pool/gcc_1.0_amd64.deb  404  Not Found
+E: Unable to fetch some archives, maybe run apt-get update or try with --fix-missing?
+"""
 APT_UNKNOWN = "Reading package lists...\nE: Unable to locate package libfoo\n"
 SOURCE = "ERROR: failed to solve: "
 IMAGE = "registry.example/team/base:1"
@@ -127,6 +149,15 @@ IMAGE = "registry.example/team/base:1"
         (NO_BUILD_DEPENDENCY, EXIT_1, "resolve", "setuptools>=61"),
         (UV_UNRESOLVED, EXIT_1, "resolve", "flask was not found"),
         (APT_UNKNOWN, EXIT_1, "resolve", "libfoo"),
+        (UV_CUT, EXIT_1, "network", "Failed to read from zip file"),
+        (UV_STATUS.format(status="401 Unauthorized"), EXIT_1, "auth", "401 Unauthorized"),
+        (UV_STATUS.format(status="403 Forbidden"), EXIT_1, "auth", "403 Forbidden"),
+        (UV_STATUS.format(status="404 Not Found"), EXIT_1, "resolve", "404 Not Found"),
+        (UV_STATUS.format(status="429 Too Many Requests"), EXIT_1, "network", "429 Too Many"),
+        (PIP_GONE, EXIT_1, "resolve", "HTTP error 404"),
+        (APT_GONE, EXIT_1, "resolve", "404"),
+        ("curl: (22) The requested URL returned error: 404", EXIT_1, "resolve", "404"),
+        ("curl: (22) The requested URL returned error: 401", EXIT_1, "auth", "401"),
         ("ERROR: 401 Client Error: Unauthorized for url: https://index.example/", EXIT_1, "auth", "401"),
         (
             "",
