@@ -140,9 +140,9 @@ def test_it_is_made_once_and_serves_until_what_is_locked_changes(shop: UserProje
     text = (shop.root / OVERRIDE).read_text()
     assert shop.wheelcache("compose-override", "--check").code == 0
     compose(shop, "build")
-    images = [engine.image_id(shop.image(name)) for name in ("one", "two")]
+    images = [layers(shop.image(name)) for name in ("one", "two")]
     compose(shop, "build")
-    assert [engine.image_id(shop.image(name)) for name in ("one", "two")] == images
+    assert [layers(shop.image(name)) for name in ("one", "two")] == images
 
     shop.write({"one/app/app.py": "print('edited')\n"})
     assert shop.wheelcache("compose-override", "--check").code == 0
