@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from wheelcache.claims import Carrier, Claim, Revoked
@@ -16,6 +16,7 @@ from wheelcache.lookup import LookUp
 from wheelcache.outcome import WheelResult, not_tried
 from wheelcache.pace import Halted
 from wheelcache.shared import Shared
+from wheelcache.writers import Taken
 
 AGAIN: Final = "run the same command again: it continues where this one stopped"
 
@@ -26,7 +27,19 @@ _LOOK_SECONDS: Final = 0.1
 """How often a thread without work looks for some."""
 
 
+_TELL_SECONDS: Final = 10.0
+"""How often it is said how far another process is."""
+
 Work = Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Elsewhere:
+    """A wheel that another process fetches: which, when to say so again, and when to look whether it still does."""
+
+    whom: str
+    tell_at: float
+    look_at: float = 0.0
 
 
 class Dispatcher:
@@ -49,8 +62,8 @@ class Dispatcher:
         self._left = list(downloads)
         self._engaged: set[Download] = set()
         """Those that a thread opens or concludes: nobody else may touch them."""
-        self._elsewhere: dict[Download, float] = {}
-        """Those that another process fetches, and when to look again."""
+        self._elsewhere: dict[Download, _Elsewhere] = {}
+        """Those that another process fetches."""
         self._told: dict[str, float] = {}
         """Until when it was said that a host is waited for."""
         self._results: dict[Download, WheelResult] = {}
@@ -124,7 +137,10 @@ class Dispatcher:
     def _start(self, now: float) -> Work | None:
         """Returns the largest wheel that is not begun and can be."""
         for download in self._idle():
-            if not download.is_open and self._elsewhere.get(download, 0.0) <= now and download.can_start(now):
+            elsewhere = self._elsewhere.get(download)
+            if elsewhere is not None and elsewhere.look_at > now:
+                continue
+            if not download.is_open and download.can_start(now):
                 self._engaged.add(download)
                 return lambda: self._open(download)
         return None
@@ -169,6 +185,9 @@ class Dispatcher:
             if is_hopeless:
                 self._fail(download, download.failure())
                 return
+        except Taken:
+            self._put_back(download)
+            return
         except WheelcacheError as failure:
             self._fail(download, failure)
             return
@@ -219,6 +238,9 @@ class Dispatcher:
         """Publishes a whole wheel, or begins to look for what is wrong with it."""
         try:
             found = download.conclude()
+        except Taken:
+            self._put_back(download)
+            return
         except WheelcacheError as failure:
             self._fail(download, failure)
             return
@@ -235,12 +257,17 @@ class Dispatcher:
         self._finish(download, result)
 
     def _put_back(self, download: Download) -> None:
+        """Leaves a wheel to the process that fetches it, and says which that is, and now and then how far it is."""
+        download.step_back()
+        store, digest, now = self._shared.store, download.wheel.digest, self._shared.watch.clock()
+        whom = store.describe_writer(digest)
+        known = self._elsewhere.get(download)
+        if known is None or known.whom != whom or now >= known.tell_at:
+            share = f", {100 * store.partial_bytes(digest) // download.size} % there" if download.size else ""
+            self._shared.emit(Waiting(filename=download.wheel.filename, seconds=0.0, reason=f"{whom}{share}"))
+            known = _Elsewhere(whom=whom, tell_at=now + _TELL_SECONDS)
         with self._guard:
-            is_news = download not in self._elsewhere
-            self._elsewhere[download] = self._shared.watch.clock() + _BUSY_SECONDS
-        if is_news:
-            reason = "another process is fetching it"
-            self._shared.emit(Waiting(filename=download.wheel.filename, seconds=0.0, reason=reason))
+            self._elsewhere[download] = replace(known, look_at=now + _BUSY_SECONDS)
         self._disengage(download)
 
     def _disengage(self, download: Download) -> None:

@@ -252,6 +252,13 @@ class Download:
         """Lets go of the partial and of the digest's lock."""
         self._resources.close()
 
+    def step_back(self) -> None:
+        """Lets another process have it: nothing of it is open any more, so that it can be opened again later."""
+        self._planned = self._partial.present if self._partial is not None else self._planned
+        self.close()
+        self._partial = None
+        self._provenance.forget()
+
     def tell_present(self, count: int) -> None:
         """Says as progress how far what is there differs from what was said to be."""
         if count != self._planned:

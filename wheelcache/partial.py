@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import threading
 import zlib
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from wheelcache.digest import Digest, hex_of
 from wheelcache.errors import StoreError
-from wheelcache.files import store_errors, sync_folder, write_atomically
+from wheelcache.files import store_errors, sync_folder
 from wheelcache.journal import LINE_BYTES, Head, Mark, line_of, read_journal
 from wheelcache.ordinary import make_folder, open_own, open_regular
 from wheelcache.runninghash import RunningHash
 from wheelcache.spans import Span, missing_spans
+from wheelcache.writers import Claim, Taken
 
 PIECE_BYTES: Final = 2 << 20
 """Bytes of a piece: what is fetched again where one byte is wrong."""
@@ -36,45 +36,6 @@ def usable_bytes(folder: Path, digest: Digest, *, boot: str) -> int:
     return sum(count for index, count in enumerate(usable) if index * head.piece + count <= length)
 
 
-def write_seed(folder: Path, digest: Digest, *, boot: str, size: int, piece: int, crcs: Sequence[int]) -> None:
-    """Writes the journal of a partial whose bytes were once right: whoever opens it keeps the pieces that still are.
-
-    Args:
-        folder: `partial/` of the store; the bytes are there already, under the partial's name.
-        digest: what they are to become.
-        boot: this start of the machine.
-        size: in bytes.
-        piece: bytes of a piece.
-        crcs: the CRC-32 that each piece is to have.
-    """
-    lengths = [min(piece, size - index * piece) for index in range(len(crcs))]
-    marks = [Mark(written=length, crc=crc) for length, crc in zip(lengths, crcs, strict=True)]
-    lines = [line_of(Head(boot=boot, size=size, piece=piece)), *(line_of(mark) for mark in marks)]
-    write_atomically(folder / f"{hex_of(digest)}.json", b"".join(lines))
-
-
-def copy_good_pieces(
-    source: Path, folder: Path, digest: Digest, *, boot: str, size: int, piece: int, crcs: Sequence[int]
-) -> None:
-    """Makes a partial of those pieces of *source* that are as they once were; arguments as for `write_seed`.
-
-    Raises:
-        StoreError: the disk failed; what was copied stays.
-    """
-    partial = Partial(folder, digest, boot=boot, size=size, piece=piece)
-    try:
-        with source.open("rb") as file:
-            for index, crc in enumerate(crcs):
-                with suppress(OSError):  # a piece that the disk cannot read any more is as bad as a wrong one
-                    file.seek(index * piece)
-                    data = file.read(min(piece, size - index * piece))
-                    if zlib.crc32(data) == crc:
-                        partial.write(index * piece, data)
-        partial.flush()
-    finally:
-        partial.close()
-
-
 class Partial:
     """An open partial. Its owner holds the digest's lock; several threads write, each to pieces of its own.
 
@@ -84,15 +45,26 @@ class Partial:
         boot: this start of the machine.
         size: what it is to become, in bytes; None where unknown. A partial of another size is dropped.
         piece: bytes of a piece of a new partial; one that is adopted keeps its own.
+        claim: the right to write to it, which is given back with it; None where the digest's lock alone decides.
 
     Raises:
         StoreError: it cannot be opened, or is no ordinary file.
     """
 
-    def __init__(self, folder: Path, digest: Digest, *, boot: str, size: int | None, piece: int = PIECE_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        digest: Digest,
+        *,
+        boot: str,
+        size: int | None,
+        piece: int = PIECE_BYTES,
+        claim: Claim | None = None,
+    ) -> None:
         self._file = folder / f"{hex_of(digest)}.part"
         self._journal_file = self._file.with_suffix(".json")
         self._boot = boot
+        self._claim = claim
         self._piece = piece
         self._guard = threading.Lock()
         self._flushing = threading.Lock()
@@ -200,7 +172,9 @@ class Partial:
         self.write(index * self._piece, data)
 
     def flush(self) -> None:
-        """Brings what was written to the disk and notes it down; from any thread."""
+        """Brings what was written to the disk and notes it down, and gives a sign of life; from any thread."""
+        if self._claim is not None:
+            self._claim.touch()
         with self._flushing, store_errors(self._file):
             with self._guard:
                 ahead = [(index, mark) for index, mark in enumerate(self._marks) if mark.synced != mark.written]
@@ -234,6 +208,10 @@ class Partial:
 
         Returns:
             The blob's stat, as verified.
+
+        Raises:
+            Taken: another process has taken it over; it stays what it is.
+            StoreError: the disk failed.
         """
         with self._flushing, store_errors(blob):
             if self.size is not None:
@@ -243,6 +221,7 @@ class Partial:
             os.fsync(self._descriptor)
             if make_folder(blob.parent):
                 sync_folder(blob.parent.parent)
+            self._expect_alone()
             self._file.replace(blob)
             sync_folder(blob.parent)
             self._journal_file.unlink(missing_ok=True)
@@ -257,6 +236,21 @@ class Partial:
             if not self.present:
                 self._file.unlink(missing_ok=True)
                 self._journal_file.unlink(missing_ok=True)
+            if self._claim is not None:
+                self._claim.release()
+
+    def _expect_alone(self) -> None:
+        """Makes sure that the bytes are still in their place, and nobody else writes to them.
+
+        Raises:
+            Taken: somebody took them over.
+        """
+        try:
+            is_there = os.path.samestat(os.fstat(self._descriptor), self._file.lstat())
+        except FileNotFoundError:
+            is_there = False
+        if not is_there or (self._claim is not None and not self._claim.holds()):
+            raise Taken(f"{self._file}: another process took it over", hint="wait until it has ended")
 
     def _let_go(self) -> None:
         for descriptor in (self._descriptor, self._journal):

@@ -8,6 +8,10 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+_CONTAINERS: Final = ("/.dockerenv", "/run/.containerenv")
+"""What Docker, and Podman, leave in a container."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +34,8 @@ def this_place() -> Place:
     """
     name = os.uname().nodename if sys.platform != "win32" else os.environ.get("COMPUTERNAME", "")
     identity = [_text("/etc/machine-id"), name, *_root_mount(_text("/proc/self/mountinfo"))]
-    return Place(key=hashlib.sha256("\0".join(identity).encode()).hexdigest()[:32], name=name)
+    key = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:32]
+    return Place(key=key, name=f"container {name}" if any(map(os.path.exists, _CONTAINERS)) else name)
 
 
 def boot_id() -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from wheelcache.digest import Digest, hex_of
+from wheelcache.digestlock import lock_digest
 from wheelcache.errors import IntegrityError, StoreError, StoreFullError
 from wheelcache.files import (
     move_into,
@@ -25,9 +26,11 @@ from wheelcache.files import (
     write_atomically,
 )
 from wheelcache.lock import LockedWheel
-from wheelcache.ordinary import is_open_to_all, make_file, make_folder, make_folders, open_regular
-from wheelcache.partial import PIECE_BYTES, Partial, copy_good_pieces, usable_bytes, write_seed
-from wheelcache.place import boot_id
+from wheelcache.ordinary import is_open_to_all, make_folder, make_folders, open_regular
+from wheelcache.partial import PIECE_BYTES, Partial, usable_bytes
+from wheelcache.place import boot_id, this_place
+from wheelcache.seeds import copy_good_pieces, copy_partial, write_seed
+from wheelcache.writers import Claim, Writer, last_writer, this_writer
 
 if TYPE_CHECKING:
     from wheelcache.catalog import Catalog, Entry, HostRecord, Pieces
@@ -37,6 +40,8 @@ _CACHEDIR_TAG: Final = """Signature: 8a477f597d28d172789f06886806bc55
 """
 _FOLDERS: Final = (".", "blobs", "blobs/sha256", "partial", "views", "projects", "pins", "leases", "quarantine")
 """Below `v1`, each after the one that it is in."""
+
+_COMMAND: Final = "wheelcache"
 
 
 class Store:
@@ -50,8 +55,10 @@ class Store:
         boot: this start of the machine; empty where the system does not tell it from others.
     """
 
-    def __init__(self, root: Path, *, boot: str, now: Callable[[], float]) -> None:
+    def __init__(self, root: Path, *, boot: str, now: Callable[[], float], command: str = _COMMAND) -> None:
         self.root = root
+        self._command = command
+        self._writer: Writer | None = None
         self._base = root / "v1"
         self.boot = boot
         self._now = now
@@ -59,12 +66,13 @@ class Store:
         self._opened_catalog: Catalog | None = None
 
     @classmethod
-    def open(cls, root: Path, *, now: Callable[[], float] = time.time) -> Store:
+    def open(cls, root: Path, *, now: Callable[[], float] = time.time, command: str = _COMMAND) -> Store:
         """Opens the store in the cache folder *root*, making what is not there yet.
 
         Args:
             root: the cache folder.
             now: seconds since 1970.
+            command: what others are told who wait for this process.
 
         Raises:
             StoreError: it cannot be written, or anybody may; or something else has the place of one of its folders.
@@ -88,7 +96,7 @@ class Store:
         with store_errors(root):
             if not (root / "CACHEDIR.TAG").exists():
                 write_atomically(root / "CACHEDIR.TAG", _CACHEDIR_TAG.encode())
-        return cls(root, boot=boot_id(), now=now)
+        return cls(root, boot=boot_id(), now=now, command=command)
 
     def blob(self, digest: Digest) -> Path:
         """Returns where the blob of *digest* is, or would be."""
@@ -157,15 +165,18 @@ class Store:
         Raises:
             StoreError: the lock cannot be made.
         """
-        from filelock import FileLock, Timeout  # noqa: PLC0415 - 30 ms, needed only when something is written
-
         file = self._lock_file(digest)
         with store_errors(file):
-            make_file(file)  # as usable for others as the store is, and nothing but a file
-            try:
-                return FileLock(file, thread_local=False).acquire(timeout=timeout)  # another thread may release it
-            except Timeout:  # an OSError as well
-                return None
+            return lock_digest(file, timeout=timeout)
+
+    def describe_writer(self, digest: Digest) -> str:
+        """Returns who writes to *digest*, and since when, as people are told who wait for it."""
+        me = self._me()
+        writer = last_writer(self._lock_file(digest), me)
+        if writer is None:
+            return "another process is fetching it"
+        since = time.strftime("%H:%M:%S", time.localtime(writer.since))
+        return f"{writer.describe(me)} is fetching it, since {since}"
 
     def partial(self, wheel: LockedWheel, *, piece: int = PIECE_BYTES) -> Partial:
         """Opens the partial of *wheel*, adopting what an earlier run left; the caller holds the digest's lock.
@@ -175,15 +186,25 @@ class Store:
             piece: bytes of a piece, where there is none to adopt.
 
         Raises:
+            Taken: another process writes to it all the same: the file system's locks are none.
             StoreError: it cannot be opened or read.
         """
-        return Partial(self._base / "partial", wheel.digest, boot=self.boot, size=wheel.size, piece=piece)
+        folder, file = self._base / "partial", self._lock_file(wheel.digest)
+        with ExitStack() as claimed, store_errors(file):
+            claim = Claim(file, self._me(), now=self._now)
+            claimed.callback(claim.release)
+            if claim.is_from_afar:
+                copy_partial(folder, wheel.digest)
+            partial = Partial(folder, wheel.digest, boot=self.boot, size=wheel.size, piece=piece, claim=claim)
+            claimed.pop_all()
+        return partial
 
     def publish(self, wheel: LockedWheel, partial: Partial) -> Path:
         """Makes *partial* the blob of *wheel*; the caller holds the digest's lock.
 
         Raises:
             IntegrityError: the bytes are others; nothing is published.
+            Taken: another process took it over; nothing is published.
             StoreError: the disk failed.
         """
         from wheelcache.catalog import Pieces  # noqa: PLC0415 - see _catalog
@@ -305,6 +326,11 @@ class Store:
             StoreError: the catalog cannot be written.
         """
         self._catalog().touch(digests, now=self._now())
+
+    def _me(self) -> Writer:
+        if self._writer is None:
+            self._writer = this_writer(self._command, boot=self.boot, place=this_place())
+        return self._writer
 
     def _lock_file(self, digest: Digest) -> Path:
         return self._base / "partial" / f"{hex_of(digest)}.lock"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import signal
+import subprocess
 import threading
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.program import ALPHA_2, BETA, GAMMA, Program, wait_until
+from support.program import ALPHA_2, BETA, GAMMA, PROGRAM, Program, needs_root, wait_until
 from support.server import Serve
 
 KEYS = {"command", "dry_run", "removed", "kept_needed", "freed_bytes", "store_bytes", "ok"}
@@ -185,6 +187,33 @@ def test_a_project_that_is_gone_is_said_with_more_words_only(synced):
     assert "would remove project [HOME]/project" in dry.out
     assert synced("prune").out == "nothing to remove; the store has 302 kB\n"
     assert list((synced.cache / "v1" / "projects").iterdir()) == []
+
+
+@needs_root
+def test_what_was_synced_where_nobody_can_look_from_here_is_kept_for_30_days(synced):
+    """On a machine of another name, below a folder that is mounted there alone, as in a container."""
+    inside = synced.home / "inside"
+    inside.mkdir()
+    (inside / "pylock.toml").touch()
+    lockfile = drop(synced, "two")
+    script = 'hostname elsewhere && mount -t tmpfs tmpfs "$0" && cp "$1" "$0/pylock.toml" && shift && exec "$@"'
+    sync = [PROGRAM, "sync", inside / "pylock.toml", "-q"]
+    (inside / "pylock.toml").unlink()
+    subprocess.run(
+        ["unshare", "--uts", "--mount", "sh", "-c", script, inside, lockfile, *sync], env=synced.environ, check=True
+    )
+    assert removed(synced("prune", "--all", "--json")) == []
+    assert synced.holds(BETA.digest)
+    assert re.search(
+        r"lockfile \[HOME\]/inside/pylock.toml \(synced on (container )?elsewhere, kept", synced("list", "-v").out
+    )
+    for file in (synced.cache / "v1" / "projects").iterdir():
+        document = json.loads(file.read_text())
+        file.write_text(json.dumps({**document, "seen_at": document["seen_at"] - 32 * 86_400}))
+    ran = synced("prune", "--all", "--dry-run", "-v")
+    assert re.search(r"remove project \[HOME\]/inside/pylock.toml .* elsewhere, and not since \d{4}-", ran.out)
+    assert ("wheel", BETA.filename) in removed(synced("prune", "--all", "--json"))
+    assert synced.holds(GAMMA.digest)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from wheelcache.digest import digest_of_bytes, hex_of
 from wheelcache.journal import LINE_BYTES, Head, Mark, line_of, read_journal
-from wheelcache.partial import Partial, usable_bytes, write_seed
+from wheelcache.partial import Partial, usable_bytes
+from wheelcache.seeds import write_seed
 from wheelcache.spans import Span, split_point, unclaimed
 
 PIECES = st.sampled_from([64, 100, 256, 1024])

@@ -24,7 +24,7 @@ _LOOK: Final = 0.005
 _MODULES: Final = (
     *(f"wheelcache.cli.{name}" for name in ("list", "prune", "status", "sync", "verify")),
     *(f"wheelcache.{name}" for name in ("catalog", "credentials", "dispatch", "fetch", "holdings", "mend", "prune")),
-    *("filelock", "platformdirs", "requests", "tenacity", "tqdm", "wheelcache.transport", "wheelcache.verify"),
+    *("platformdirs", "requests", "tenacity", "tqdm", "wheelcache.transport", "wheelcache.verify"),
 )
 
 

@@ -123,7 +123,8 @@ PROGRAM: Final = textwrap.dedent("""
     from wheelcache.lock import LockedWheel
     from wheelcache.store import Store
     from wheelcache.transport import Transport
-    root, wheels, settings = sys.argv[1:]
+    root, wheels, settings, before = sys.argv[1:]
+    exec(before)
     wheels = [LockedWheel(**{**each, "urls": tuple(each["urls"])}) for each in json.loads(wheels)]
     results = sync_wheels(wheels, store=Store.open(Path(root)), transport=Transport, mirrors=[],
                           settings=FetchSettings(**json.loads(settings)), emit=ignore, stop=threading.Event())
@@ -131,18 +132,21 @@ PROGRAM: Final = textwrap.dedent("""
 """)
 
 
-def start_sync(root: Path, *wheels: LockedWheel, and_then: str = "", **settings: object) -> subprocess.Popen[str]:
+def start_sync(
+    root: Path, *wheels: LockedWheel, before: str = "", and_then: str = "", **settings: object
+) -> subprocess.Popen[str]:
     """Starts a sync in a process of its own, which prints a line: each wheel's state and the bytes fetched, as JSON.
 
     Args:
         root: the cache folder.
         wheels: which.
+        before: statements to begin with.
         and_then: a program to go on with.
         settings: of `FetchSettings`.
     """
     fields = ("name", "version", "filename", "digest", "size", "urls")
     text = json.dumps([{field: getattr(wheel, field) for field in fields} for wheel in wheels])
-    command = [sys.executable, "-c", PROGRAM + and_then, str(root), text, json.dumps(settings)]
+    command = [sys.executable, "-c", PROGRAM + and_then, str(root), text, json.dumps(settings), before]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 

@@ -63,7 +63,7 @@ class TestAGoodDay:
             wheel = LockedWheel(name="big", version="1.0", filename="x.whl", digest=sys.argv[2], size=None, urls=())
             [result] = sync_wheels([wheel], store=Store.open(Path(sys.argv[1])), transport=None, mirrors=[],
                                    settings=FetchSettings(), emit=ignore, stop=threading.Event())
-            heavy = {"requests", "urllib3", "tenacity", "pypi_simple", "pydantic", "filelock", "asyncio"}
+            heavy = {"requests", "urllib3", "tenacity", "pypi_simple", "pydantic", "asyncio"}
             print(result.state, sorted(heavy & set(sys.modules)))
         """)
         done = subprocess.run(

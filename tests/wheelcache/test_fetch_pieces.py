@@ -287,7 +287,7 @@ class TestExpiredUrls:
         root = server.put_index([WHEEL])
         signed = server.put("/signed", WHEEL.data)
         server.script("/signed", Serve(cut_after=MB, rate=FAST), then=Respond(status=403))
-        [result] = sync(WHEEL.locked(f"{signed}?sig=old"), indexes=[root])
+        [result] = sync(WHEEL.locked(f"{signed}?sig=old"), indexes=[root], settings=ALONE)
         assert (result.state, result.bytes_fetched) == ("downloaded", WHEEL.size)
         assert sync.holds(WHEEL)
 

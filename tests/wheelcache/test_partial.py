@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 import threading
 import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.users import User, Users
 from support.wheels import make_wheel
 
 from wheelcache.digest import digest_of_bytes
 from wheelcache.errors import StoreError
 from wheelcache.journal import LINE_BYTES, Head, Mark, line_of, read_journal
-from wheelcache.partial import Partial, usable_bytes, write_seed
+from wheelcache.partial import Partial, usable_bytes
+from wheelcache.seeds import write_seed
 from wheelcache.spans import Span
 
 PIECE = 10_000
@@ -378,6 +382,26 @@ class TestASeed:
         assert partial.present == 0
         put(partial, (0, WHEEL.size))
         assert partial.digest() == DIGEST
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become somebody else")
+def test_one_that_was_about_to_become_a_blob_is_gone_on_with(make, tmp_path, file):
+    put(make(), (0, 3 * PIECE))
+    file.chmod(0o444)  # as a process leaves it that is killed before the rename
+    owner = User(uid=65_534, gid=65_534)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in (file, file.with_suffix(".json")):
+            shutil.copy(part, folder)
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, owner.uid, owner.gid)
+        code = (
+            "from pathlib import Path; from wheelcache.partial import Partial\n"
+            "print(Partial(Path(argv[0]), argv[1], boot=argv[2], size=None).present)"
+        )
+        with Users() as users:
+            ran = users.python(owner, code, folder, DIGEST, BOOT, cwd=folder)
+        assert (ran.out, ran.err) == (f"{3 * PIECE}\n", "")
 
 
 class TestRefusing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from wheelcache.digest import digest_of_bytes, hex_of
 from wheelcache.errors import StoreError, StoreFullError
 from wheelcache.files import is_locked
+from wheelcache.place import Place
 from wheelcache.roots import Roots
 from wheelcache.store import Store
 
@@ -147,6 +149,8 @@ class TestProjects:
                 '{"path": "/", "seen_at": 0, "lockfiles": {"/x": "sha256:"}}',
                 "expected a list of digests, found sha256:",
             ),
+            ('{"path": "/", "seen_at": NaN, "lockfiles": {}}', "expected path, lockfiles and seen_at, found"),
+            ('{"path": "/", "seen_at": 0, "lockfiles": {}, "place": 1}', "expected a place's key and name, found '1'"),
             ('{"path": "/", "seen_at": 0, "lockfiles": {"/x": ["no"]}}', "expected sha256:<64 hex digits>, found 'no'"),
             ("[" * 200_000, ""),
         ],
@@ -194,6 +198,73 @@ class TestProjects:
         (roots._base / "projects").rmdir()
         with pytest.raises(StoreError, match="projects: No such file or directory"):
             roots.needed()
+
+
+class TestProjectsElsewhere:
+    """What is noted by one machine or container, seen from another."""
+
+    @pytest.fixture
+    def elsewhere(self, roots):
+        """The same store as a container has it, in which other folders are to be seen."""
+        return Roots(roots._base.parent, place=Place(key="c" * 32, name="container c0ffee"), now=lambda: NOW)
+
+    @pytest.fixture
+    def here(self, roots):
+        return lambda now: Roots(roots._base.parent, now=lambda: now)
+
+    def note(self, elsewhere, shop, *needs):
+        """Notes needs there, and takes the folder away, so that it cannot be seen here."""
+        lockfile = shop / "pylock.one.toml"
+        elsewhere.keep_project(shop, {lockfile: needs}, now=NOW)
+        return shop.rename(shop.with_name("unseen"))
+
+    def test_are_kept_for_30_days_though_nothing_can_be_seen_of_them(self, elsewhere, here, shop):
+        self.note(elsewhere, shop, A)
+        told = f"project {shop}: pylock.one.toml (synced on container c0ffee, kept until 2024-11-04)"
+        assert here(NOW + 30 * DAY).needed() == {A: (told,)}
+        assert here(NOW + 30 * DAY).gone() == {}
+        later = here(NOW + 31 * DAY)
+        assert later.needed() == {}
+        assert [why for _, why in later.gone().values()] == ["synced on container c0ffee, and not since 2024-10-04"]
+
+    def test_are_judged_there_by_what_is_seen_there(self, elsewhere, shop):
+        self.note(elsewhere, shop, A)
+        assert elsewhere.needed() == {}
+        assert [why for _, why in elsewhere.gone().values()] == ["the project or its lockfiles are gone"]
+
+    def test_are_kept_for_ever_where_they_can_be_seen_here_as_well(self, elsewhere, here, shop):
+        elsewhere.keep_project(shop, {shop / "pylock.one.toml": [A]}, now=NOW)
+        assert here(NOW + 999 * DAY).needed().keys() == {A}
+
+    def test_with_the_same_path_are_others(self, elsewhere, here, roots, shop):
+        unseen = self.note(elsewhere, shop, A)
+        shop.mkdir()
+        (shop / "pylock.one.toml").write_text("another project's")
+        roots.keep_project(shop, {shop / "pylock.one.toml": [B]}, now=NOW)
+        assert here(NOW).needed().keys() == {A, B}
+        assert unseen.is_dir()
+
+    def test_with_the_same_path_and_lockfile_are_noted_once(self, roots, shop):
+        for number in range(5):  # as a container for each run of a build server
+            one = Roots(roots._base.parent, place=Place(key=f"{number:032}", name=f"container {number}"))
+            one.keep_project(shop, {shop / "pylock.one.toml": [A]}, now=NOW + number * DAY)
+        (project,) = roots.projects()
+        assert (project.place.name, project.seen_at) == ("container 4", 20_004 * DAY)
+
+    def test_by_which_nobody_noted_where_are_of_here(self, roots, shop):
+        roots.keep_project(shop, {shop / "pylock.one.toml": [A], shop / "pylock.two.toml": [B]}, now=NOW)
+        file = project_file(roots)
+        document = json.loads(file.read_text())
+        del document["place"], document["contents"]
+        older = file.with_name(f"{'0' * 32}.json")
+        older.write_text(json.dumps(document))
+        file.unlink()
+        assert roots.needed().keys() == {A, B}
+        roots.keep_project(shop, {shop / "pylock.one.toml": [C]}, now=NOW)
+        assert roots.needed().keys() == {B, C}
+        assert not older.exists()
+        (shop / "pylock.one.toml").unlink()
+        assert roots.needed().keys() == {B}
 
 
 class TestLeases:

@@ -146,7 +146,8 @@ class _Console:
                     screen.line(f"{name}: {state}: {_without(name, error)}")
             case Waiting(filename=name, seconds=seconds, reason=reason, host=host):
                 if self._verbosity >= 0:
-                    screen.line(f"{name}: waiting {seconds:.0f} s{f' for {host}' if host else ''}: {reason}")
+                    how_long = f"waiting {seconds:.0f} s{f' for {host}' if host else ''}: " if seconds else ""
+                    screen.line(f"{name}: {how_long}{reason}")
             case StoreRead(read=read, size=size, rate=rate):
                 screen.reading(read, size, rate)
             case BuildStarted(name=name, attempt=attempt):

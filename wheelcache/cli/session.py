@@ -84,7 +84,7 @@ class Session:
         """
         from wheelcache.store import Store  # noqa: PLC0415
 
-        return Store.open(self.cache_root)
+        return Store.open(self.cache_root, command=f"wheelcache {self.command}")
 
     @cached_property
     def roots(self) -> Roots:
