@@ -76,6 +76,28 @@ def plan_shared_sets(sharers: Sequence[Sharer]) -> tuple[SharedSet, ...]:
     return tuple(planned)
 
 
+def why_alone(sharer: Sharer, sharers: Sequence[Sharer], sets: Sequence[SharedSet]) -> str:
+    """Returns why a service that can share does not.
+
+    Args:
+        sharer: a service that is in none of *sets*.
+        sharers: all services that can share.
+        sets: as planned for *sharers*.
+    """
+    if not sharer.heavy:
+        return "none of its wheels is heavy (20 MB or more)"
+    near = [other for other in sharers if other.heavy & sharer.heavy and other.name != sharer.name]
+    if not near:
+        return "no other service that can share has heavy wheels in common with it"
+    other = min(near, key=lambda each: each.ground != sharer.ground)
+    if other.ground != sharer.ground:
+        what = "base image" if other.ground[0] != sharer.ground[0] else "target"
+        return f"{other.name}, which has heavy wheels in common with it, has another {what}"
+    wheels = next(each.wheels for each in sets if other.name in each.services)
+    lacking = next(wheel.name for wheel in wheels if wheel.is_heavy and wheel.digest not in sharer.heavy)
+    return f"the base from which {other.name} takes heavy wheels holds {lacking}, which is not locked here"
+
+
 def order_of_change(wheel: LockedWheel) -> tuple[int, str]:
     """Orders wheels by how seldom they change: CUDA's libraries, other heavy ones, torch, then all that is small."""
     if wheel.name.startswith("nvidia-"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from posixpath import normpath
+from posixpath import basename, normpath
 from typing import cast
 
 from packaging.markers import UndefinedEnvironmentName
@@ -17,7 +17,7 @@ from builders.errors import BuildError, EngineError, RefusedError
 from builders.installs import Install
 from builders.locking import LockedService
 from builders.pipconf import WHEELS
-from builders.plan import SharedSet, Sharer, plan_shared_sets
+from builders.plan import SharedSet, Sharer, plan_shared_sets, why_alone
 from builders.reading import Reading, read_service
 from builders.sharing import Sharing, sharing
 from builders.targets import ensure_image
@@ -64,9 +64,18 @@ class Prepared:
 
     @property
     def own_wheels(self) -> tuple[LockedWheel, ...]:
-        """What is mounted into its build: everything that its base does not bring."""
+        """What is mounted into its build: what its base does not bring, and what its projects are built with.
+
+        Those are built in environments that do not see the base; of small wheels it is not known which they need.
+        """
         brought = {wheel.digest for wheel in self.shared.wheels} if self.shared is not None else set()
-        return tuple(wheel for wheel in self.locked.wheels if wheel.digest not in brought)
+        asked = [line for demand in self.reading.demands if demand.for_build for line in demand.lines]
+        tools = {canonicalize_name(Requirement(line).name) for line in asked}
+        return tuple(
+            wheel
+            for wheel in self.locked.wheels
+            if wheel.digest not in brought or (tools and (wheel.name in tools or not wheel.is_heavy))
+        )
 
     @property
     def uv_locks(self) -> dict[str, str]:
@@ -163,14 +172,20 @@ def prepare(
         Sharer(
             name=each.name,
             ground=(each.base_id, _target_key(each.locked)),
-            wheels=_lasting(each.locked),
+            wheels=tuple(
+                wheel for wheel in _lasting(each.locked) if wheel.name not in each.reading.findings.uninstalled
+            ),
             takes_light=each.share.takes_light,
         )
         for each in prepared
         if each.refusal is None and each.share.verdict == "shared" and not each.why_own
     ]
-    shared = {name: common for common in plan_shared_sets(sharers) for name in common.services}
-    return tuple(_with_share(each, shared.get(each.name)) for each in prepared)
+    sets = plan_shared_sets(sharers)
+    shared = {name: common for common in sets for name in common.services}
+    alone = {each.name: why_alone(each, sharers, sets) for each in sharers if each.name not in shared}
+    return tuple(
+        replace(each, shared=shared.get(each.name), why_own=alone.get(each.name, each.why_own)) for each in prepared
+    )
 
 
 def _pull_newer(services: Sequence[LockedService], engine: Engine) -> dict[str, BuildError]:
@@ -246,7 +261,7 @@ def _decide(
         share=share,
         base=base,
         base_id=config.image_id if config is not None else "",
-        why_own=_why_own(reading, share, base=base, triggers=triggers),
+        why_own=_why_own(service, reading, share, base=base, triggers=triggers),
     )
 
 
@@ -279,20 +294,21 @@ def _mode(reading: Reading, *, is_online: bool) -> tuple[BuildMode, str]:
     return "online", reasons
 
 
-def _why_own(reading: Reading, share: Sharing, *, base: str, triggers: bool) -> str:
+def _why_own(service: LockedService, reading: Reading, share: Sharing, *, base: str, triggers: bool) -> str:
+    """Returns why a service takes no shared base, whatever others have in common with it; empty where it may."""
     if share.verdict == "own":
         return share.reason
     if triggers:
         return f"{base} has ONBUILD triggers, which would run while the shared base is built"
-    if reading.service.compose is not None and reading.service.compose.platforms:
+    compose = reading.service.compose
+    if compose is not None and compose.platforms:
         return "it names platforms of its own"
-    return ""
-
-
-def _with_share(prepared: Prepared, shared: SharedSet | None) -> Prepared:
-    if shared is not None:
-        return replace(prepared, shared=shared)
-    return replace(prepared, why_own=prepared.why_own or "no other service has heavy wheels in common with it")
+    if compose is not None and base in compose.additional_contexts:
+        return f"its compose file puts another image in the place of {base}"
+    # Of a small wheel's program it is known that the wheel stays where it is.
+    small = {wheel.name for wheel in service.wheels if not wheel.is_heavy}
+    other = next((path for path in share.programs if canonicalize_name(basename(path)) not in small), "")
+    return f"it names {other}, and programs of wheels in the base stand elsewhere" if other else ""
 
 
 def _bases(reading: Reading) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """Which services share which wheels."""
 
-from builders.plan import Sharer, plan_shared_sets
+import pytest
+
+from builders.plan import Sharer, plan_shared_sets, why_alone
 from wheelcache.digest import digest_of_bytes
 from wheelcache.lock import LockedWheel
 
@@ -22,7 +24,7 @@ def sharer(name: str, *wheels: LockedWheel, ground=GROUND, takes_light=False) ->
     return Sharer(name=name, ground=ground, wheels=wheels, takes_light=takes_light)
 
 
-TORCH, CUDNN, TRITON, FLASK, TF, SYMPY, CUPTI, HTTPX = (
+TORCH, CUDNN, TRITON, FLASK, TF, SYMPY, CUPTI, HTTPX, BLAS = (
     wheel("torch", 888),
     wheel("nvidia-cudnn-cu12", 707),
     wheel("triton", 156),
@@ -31,6 +33,7 @@ TORCH, CUDNN, TRITON, FLASK, TF, SYMPY, CUPTI, HTTPX = (
     wheel("sympy", 6),
     wheel("nvidia-cuda-cupti-cu12", 10),
     wheel("httpx", 0),
+    wheel("nvidia-cublas-cu12", 594),
 )
 
 
@@ -106,3 +109,31 @@ def test_small_wheels_alone_make_no_base():
     a, b = sharer("a", SYMPY, FLASK, takes_light=True), sharer("b", SYMPY, HTTPX, takes_light=True)
 
     assert plan_shared_sets([a, b]) == ()
+
+
+@pytest.mark.parametrize(
+    ("service", "why"),
+    [
+        (sharer("x", FLASK), "none of its wheels is heavy (20 MB or more)"),
+        (sharer("x", CUDNN), "no other service that can share has heavy wheels in common with it"),
+        (
+            sharer("x", TORCH),
+            "the base from which a takes heavy wheels holds nvidia-cublas-cu12, which is not locked here",
+        ),
+        (
+            sharer("x", TORCH, ground=("sha256:other", "target")),
+            "a, which has heavy wheels in common with it, has another base image",
+        ),
+        (
+            sharer("x", TORCH, ground=("sha256:base", "other")),
+            "a, which has heavy wheels in common with it, has another target",
+        ),
+    ],
+)
+def test_why_a_service_shares_nothing_is_a_sentence(service, why):
+    # Both in common save more bytes than torch three times.
+    a, b = (sharer(name, TORCH, TF, TRITON, BLAS) for name in "ab")
+    sharers = [a, service, b]
+    sets = plan_shared_sets(sharers)
+    assert [each.services for each in sets] == [("a", "b")]
+    assert why_alone(service, sharers, sets) == why
