@@ -57,9 +57,18 @@ def _problems(file: Path) -> Iterator[str]:
     uri = f"{file.absolute().as_uri()}?mode=rw"  # what a killed process began is rolled back, as by any other use
     with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as connection:
         connection.text_factory = decode
-        # All that is read is of one moment; and a file whose head forbids to write to it is damaged.
-        connection.execute("BEGIN IMMEDIATE" if os.access(file, os.W_OK) else "BEGIN")
+        _begin(connection, may_write=os.access(file, os.W_OK))
         yield from _damage(connection)
+
+
+def _begin(connection: sqlite3.Connection, *, may_write: bool) -> None:
+    """Lets all that is read be of one moment; where one *may write*, a file whose head forbids it is damaged."""
+    try:
+        connection.execute("BEGIN IMMEDIATE" if may_write else "BEGIN")
+    except sqlite3.Error as error:
+        if code_of(error) != sqlite3.SQLITE_FULL:
+            raise
+        connection.execute("BEGIN")
 
 
 def _damage(connection: sqlite3.Connection) -> Iterator[str]:

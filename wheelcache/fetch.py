@@ -86,8 +86,7 @@ def sync_wheels(
             emit(TransferFinished(fetched=sum(result.bytes_fetched for result in results.values())))
     done = [digest for digest, result in results.items() if not result.error]
     if done:
-        with suppress(StoreFullError):  # when they were used is good to know, and no reason to fail
-            store.touch(done)
+        store.touch(done)
     return [results[wheel.digest] for wheel in unique]
 
 
@@ -150,11 +149,8 @@ class _Sync:
         from wheelcache.hosts import Hosts  # noqa: PLC0415 - not needed when all is present
 
         self._clock = time.monotonic
-        try:
-            records = store.host_records()
-        except StoreFullError:  # they cannot be kept either: each sync learns them anew
-            records = {}
-        self._hosts = Hosts(settings.per_host, records=records, now=time.time(), learns_speed=not settings.limit_rate)
+        now, records = time.time(), store.host_records()
+        self._hosts = Hosts(settings.per_host, records=records, now=now, learns_speed=not settings.limit_rate)
         self._recent: deque[Sample] = deque()
         self._present: dict[Digest, int] = {}
         self._received = 0

@@ -2,7 +2,8 @@
 
 SQLite finds pages that are out of joint, and believes what stands in their rows. So each row carries a digest of its
 table's name and its values: one that does not fit is no row at all, to whoever reads. A file that is damaged, or of
-another version, is made anew with all rows that fit.
+another version, is made anew with all rows that fit. Where the disk is full its rows are kept in memory: nobody is to
+be kept from looking at a store, or from making room in it, because a note cannot be written down.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Final, TypeVar
 from wheelcache.errors import StoreError, StoreFullError
 from wheelcache.files import exclusive, free_name, move_into, store_errors, temporary_name
 from wheelcache.ordinary import expect_own, kind_of, open_new
+from wheelcache.room import is_full
 
 Value = str | int | float | bytes | None
 Row = tuple[Value, ...]
@@ -142,6 +144,8 @@ class RowFile:
         self._version = version
         self._older = older
         self._guard = threading.Lock()
+        self._spare: sqlite3.Connection | None = None
+        """In memory, with all rows: since the disk was full."""
 
     def read(self, work: Callable[[Rows], T]) -> T:
         """Returns what *work* makes of the rows, which it leaves as they are."""
@@ -162,16 +166,40 @@ class RowFile:
 
     def _run(self, work: Callable[[Rows], T], begin: str) -> T:
         with self._guard, self._errors():
-            for _ in range(_ATTEMPTS):
+            if self._spare is None:
                 try:
-                    return self._once(work, begin)
-                except ERRORS as error:
-                    is_moved = _full_code_of(error) == sqlite3.SQLITE_READONLY_DBMOVED  # another process made it anew
-                    if not is_moved and not _is_damaged(error, self._file):
+                    return self._in_file(work, begin)
+                except (OSError, sqlite3.Error) as error:
+                    if not _is_full(error):
                         raise
-                if not is_moved:
-                    self._renew(None)
-            return self._once(work, begin)
+                self._spare = self._copy()
+            elif begin:
+                with suppress(OSError, *ERRORS):  # what has room again
+                    self._in_file(work, begin)
+            with self._spare:
+                return work(Rows(self._spare))
+
+    def _in_file(self, work: Callable[[Rows], T], begin: str) -> T:
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._once(work, begin)
+            except ERRORS as error:
+                is_moved = _full_code_of(error) == sqlite3.SQLITE_READONLY_DBMOVED  # another process made it anew
+                if not is_moved and not _is_damaged(error, self._file):
+                    raise
+            if not is_moved:
+                self._renew(None)
+        return self._once(work, begin)
+
+    def _copy(self) -> sqlite3.Connection:
+        """Returns all sound rows in memory."""
+        rows: list[tuple[Table, Row]] = []
+        if _stat(self._file) is not None:  # else SQLite would make it
+            with closing(_connect(self._file)) as old:
+                rows = self._sound_rows(old)
+        copy = sqlite3.connect(":memory:", check_same_thread=False)
+        self._fill(copy, rows)
+        return copy
 
     def _once(self, work: Callable[[Rows], T], begin: str) -> T:
         self._expect_file()
@@ -311,6 +339,11 @@ def code_of(error: BaseException) -> int:
 def _full_code_of(error: BaseException) -> int:
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code
+
+
+def _is_full(error: Exception) -> bool:
+    """True when the disk has no room left."""
+    return code_of(error) == sqlite3.SQLITE_FULL or (isinstance(error, OSError) and is_full(error))
 
 
 def _is_damaged(error: Exception, file: Path) -> bool:

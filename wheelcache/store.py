@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from wheelcache.digest import Digest, hex_of
 from wheelcache.digestlock import lock_digest
-from wheelcache.errors import IntegrityError, StoreError, StoreFullError
+from wheelcache.errors import IntegrityError, StoreError
 from wheelcache.files import (
     move_into,
     reflink,
@@ -344,10 +344,7 @@ class Store:
 
     def _entries(self) -> dict[Digest, Entry]:
         if self._known is None:
-            try:
-                self._known = self._catalog().entries()
-            except StoreFullError:  # there is no catalog, and no room to make one: the blobs are the truth
-                self._known = {}
+            self._known = self._catalog().entries()
         return self._known
 
     def _record(self, wheel: LockedWheel, found: os.stat_result, pieces: Pieces | None = None) -> None:
@@ -365,8 +362,7 @@ class Store:
             verified_at=now,
             last_used=now,
         )
-        with suppress(StoreFullError):  # the blob is there: the catalog is told by it later
-            self._catalog().put(entry, pieces)
+        self._catalog().put(entry, pieces)
         self._entries()[wheel.digest] = entry
 
     def _still_is(self, wheel: LockedWheel, blob: Path) -> bool:

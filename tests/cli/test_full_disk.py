@@ -112,3 +112,20 @@ def test_under_a_lockfile_is_told_and_the_next_run_goes_on(run, index, mount):
     ballast.unlink()
     assert run("lock").code == 0
     assert "gamma" in (small / "pylock.one.toml").read_text()
+
+
+@pytest.mark.parametrize("has_catalog", [True, False], ids=["", "and a lost catalog"])
+def test_keeps_nobody_from_looking_at_the_store_or_making_room(big, mount, has_catalog):
+    small = mount("-t", "tmpfs", "-o", "size=21m", "tmpfs", name="small")
+    assert big("sync", "--cache-dir", small).code == 0
+    if not has_catalog:
+        (small / "v1/catalog.sqlite").unlink()
+    fill(small)
+    for command in (["list"], ["status"], ["verify"], ["verify", "--fast"], ["prune", "--all", "--dry-run"]):
+        ran = big(*command, "--cache-dir", small)
+        assert ran.code == 0, ran
+    shutil.rmtree(small / "v1/projects")
+    pruned = big("prune", "--all", "--cache-dir", small, "--json")
+    assert pruned.code == 0, pruned
+    assert BIG.filename in [each["name"] for each in pruned.document["removed"]]
+    assert shutil.disk_usage(small).free >= BIG.size

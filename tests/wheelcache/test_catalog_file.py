@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 import threading
 from contextlib import suppress
@@ -239,3 +241,48 @@ def together(*works) -> None:
         thread.join()
     if errors:
         raise errors[0]
+
+
+class TestOnAFullDisk:
+    @pytest.fixture
+    def disk(self, small_disk):
+        return small_disk("256k")
+
+    @pytest.fixture
+    def ballast(self, disk):
+        """Takes all room of the disk; returns the file that does."""
+
+        def fill():
+            file = disk / "ballast"
+            with file.open("wb") as opened:
+                os.posix_fallocate(opened.fileno(), 0, shutil.disk_usage(disk).free)
+            return file
+
+        return fill
+
+    def test_what_is_there_and_what_comes_is_kept_in_memory(self, disk, ballast):
+        catalog = Catalog(disk / "catalog.sqlite")
+        catalog.put(ENTRY, PIECES)
+        ballast()
+        other = entry_of("other")
+        catalog.put(other)
+        assert catalog.entries() == {ENTRY.digest: ENTRY, other.digest: other}
+        assert catalog.pieces(ENTRY.digest) == PIECES
+        catalog.remove([ENTRY.digest])
+        assert catalog.entries() == {other.digest: other}
+
+    def test_one_that_is_not_there_is_made_in_memory(self, disk, ballast):
+        ballast()
+        catalog = Catalog(disk / "catalog.sqlite")
+        catalog.put(ENTRY)
+        assert catalog.entries() == {ENTRY.digest: ENTRY}
+
+    def test_what_comes_once_there_is_room_again_is_written_down(self, disk, ballast):
+        catalog = Catalog(disk / "catalog.sqlite")
+        catalog.put(ENTRY)
+        file, others = ballast(), [entry_of("early"), entry_of("late")]
+        catalog.put(others[0])
+        file.unlink()
+        catalog.put(others[1])
+        assert Catalog(disk / "catalog.sqlite").entries().keys() == {ENTRY.digest, others[1].digest}
+        assert catalog.entries().keys() == {ENTRY.digest, *(each.digest for each in others)}
