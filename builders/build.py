@@ -6,19 +6,20 @@ import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
 from builders.attempt import Outcome
-from builders.errors import EngineError
+from builders.errors import BuildError, EngineError
 from builders.imagecheck import check_image
 from builders.labels import labels_of
 from builders.outfit import Bases, Workshop, dress, make_shared_base, make_wheel_image
 from builders.preparing import Prepared
 from builders.recording import basis_of, check_step, shared_base_step, wheels_step
 from builders.stepruns import step_runs
+from builders.tagging import pushable, references
 from builders.workspace import lay_out
 from wheelcache.errors import WheelcacheError
 from wheelcache.events import BuildFinished, Note
@@ -62,6 +63,8 @@ class ServiceResult:
         steps: what its build consisted of.
         layers: of the image, the lowest first; empty where they cannot be told apart.
         basis: what the image is made from; None where it never came to that.
+        tags: every reference that the image has got.
+        pushed: those that its registries have now, with the digest of its manifest there.
     """
 
     name: str
@@ -77,6 +80,8 @@ class ServiceResult:
     steps: tuple[StepRun, ...] = ()
     layers: tuple[Layer, ...] = ()
     basis: Basis | None = None
+    tags: tuple[str, ...] = ()
+    pushed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def record(self) -> ServiceRun:
@@ -121,13 +126,12 @@ def _build(prepared: Prepared, workshop: Workshop, bases: Bases) -> ServiceResul
         if prepared.refusal is not None:
             raise prepared.refusal
         result = _build_image(prepared, workshop, bases)
+        if workshop.is_pushed and result.failure is None:
+            result = _push(result, workshop)
     except EngineError:
         raise
     except WheelcacheError as error:
-        failure = ServiceFailure(
-            fault=str(error.facts.get("fault", error.kind)), message=error.message, hint=error.hint
-        )
-        result = ServiceResult(name=prepared.name, state="failed", image=image, failure=failure)
+        result = ServiceResult(name=prepared.name, state="failed", image=image, failure=_failure_of(error))
     return replace(result, seconds=time.monotonic() - began, began_at=began_at)
 
 
@@ -161,8 +165,9 @@ def _build_image(prepared: Prepared, workshop: Workshop, bases: Bases) -> Servic
         failure = _unlike(prepared, outcome, workshop) if not is_checked else None
         checks.append(check_step(failure is None, is_checked=is_checked, seconds=time.monotonic() - checking))
     state: ServiceState = "failed" if failure else "unchanged" if is_checked else "built"
+    tags = references(service.images, workshop.tags)
     if failure is None:
-        for ref in service.images:
+        for ref in tags:
             engine.tag(outcome.image_id, ref)
     elif outcome.image_id and not is_checked:
         engine.discard(outcome.image_id)
@@ -180,7 +185,31 @@ def _build_image(prepared: Prepared, workshop: Workshop, bases: Bases) -> Servic
         steps=(*steps, *checks),
         layers=tuple(Layer(key=layer.key, size=layer.size) for layer in layers),
         basis=basis_of(prepared, engine=engine, labels=labels),
+        tags=tags if failure is None else (),
     )
+
+
+def _push(result: ServiceResult, workshop: Workshop) -> ServiceResult:
+    """Pushes an image that is checked and has its tags; returns the result with what came of it.
+
+    Raises:
+        EngineError: the engine went away.
+    """
+    began = time.monotonic()
+    pushed: dict[str, str] = {}
+    failure = None
+    try:
+        for ref in pushable(result.tags):
+            pushed[ref] = workshop.engine.push(ref, retries=workshop.settings.retries)
+    except BuildError as error:
+        failure = _failure_of(error)
+    step = StepRun(name="push", state="failed" if failure else "done", seconds=time.monotonic() - began)
+    state: ServiceState = "failed" if failure else result.state
+    return replace(result, state=state, failure=failure, pushed=pushed, steps=(*result.steps, step))
+
+
+def _failure_of(error: WheelcacheError) -> ServiceFailure:
+    return ServiceFailure(fault=str(error.facts.get("fault", error.kind)), message=error.message, hint=error.hint)
 
 
 def has_network(step: str, network: str | None) -> bool:

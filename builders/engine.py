@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from builders.chunks import Chunks
-from builders.connecting import ANSWER, Connection, open_connection, reason_of
+from builders.connecting import ANSWER, Connection, open_connection
+from builders.door import door
 from builders.enginevalues import (
     DiskUsage,
     EngineImage,
@@ -26,17 +27,13 @@ from builders.enginevalues import (
     split_reference,
 )
 from builders.errors import BuildError, EngineError
-from builders.failures import classify
 from builders.layers import ImageLayer, image_layers
-from builders.pulling import follow_pull, keep_trying
+from builders.registries import SILENCE, Line, missing_image, pull_image, push_image
 from wheelcache.events import Sink, ignore
 from wheelcache.programs import Runner
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
-
-_SILENCE: Final = 120.0
-"""Seconds without a word from the engine after which a pull counts as stuck; checking a large layer is silent too."""
 
 _PAUSE: Final = 0.1
 """Seconds between two looks."""
@@ -49,12 +46,6 @@ class EntrypointMissingError(BuildError):
     """An image does not hold the program that was to be run in it."""
 
     kind = "entrypoint-missing"
-
-
-class MissingImageError(BuildError):
-    """An image is neither in the engine nor to be had from its registry."""
-
-    kind = "missing-image"
 
 
 class Engine:
@@ -118,7 +109,7 @@ class Engine:
         """Returns what the image *ref* says of itself; None when the engine does not have it."""
         from docker.errors import ImageNotFound  # noqa: PLC0415
 
-        with _door(f"inspect {ref}"):
+        with door(f"inspect {ref}"):
             try:
                 image = self._client.images.get(ref)
             except ImageNotFound:
@@ -134,7 +125,7 @@ class Engine:
         """Returns the layers of the image *ref*, the lowest first; none where they cannot be told apart."""
         from docker.errors import ImageNotFound  # noqa: PLC0415
 
-        with _door(f"read the history of {ref}"):
+        with door(f"read the history of {ref}"):
             try:
                 image = self._client.images.get(ref)
                 history = image.history()
@@ -146,7 +137,7 @@ class Engine:
         """Returns the images of a repository, one for each tag, the oldest first."""
         from docker.errors import ImageNotFound  # noqa: PLC0415
 
-        with _door(f"list the images of {repository}"):
+        with door(f"list the images of {repository}"):
             try:
                 found = self._client.images.list(name=repository)
             except ImageNotFound:  # one was removed while it was asked for all
@@ -154,48 +145,19 @@ class Engine:
         tagged = [(image, ref) for image in found for ref in image.tags if ref.rpartition(":")[0] == repository]
         return sorted((engine_image(ref, image.attrs) for image, ref in tagged), key=lambda each: each.created_at)
 
-    def pull(self, ref: str, *, platform: str | None = None, silence: float = _SILENCE, retries: int = 3) -> str:
-        """Pulls *ref* from its registry and returns its id; layers that are there already stay when it is tried again.
-
-        Args:
-            ref: with a tag or a digest; without either, `latest` is meant.
-            platform: such as `linux/arm64`; None for the engine's own.
-            silence: seconds without a word from the engine; a whole pull may take as long as its line needs.
-            retries: how often it is tried again at most after a fault that passes.
-
-        Raises:
-            MissingImageError: its registry does not have it, cannot be reached, or does not let us.
-            ProgramStoppedError: the user interrupted.
-        """
-        return keep_trying(
-            lambda: self._pull_once(ref, platform, silence),
-            ref=ref,
-            passes=lambda error: isinstance(error, MissingImageError) and bool(error.facts["retry"]),
-            retries=retries,
-            stop=self._stop,
-            emit=self._emit,
-        )
-
-    def _pull_once(self, ref: str, platform: str | None, silence: float) -> str:
-        repository, tag = split_reference(ref)
-        api = self._client.api
-        try:
-            with _door(f"pull {ref}"):
-                reason = follow_pull(
-                    ref,
-                    lambda: api.pull(repository, tag=tag, stream=True, decode=True, platform=platform),
-                    silence=silence,
-                    stop=self._stop,
-                    emit=self._emit,
-                )
-        except EngineError as error:
-            reason = str(error.facts.get("reason", error.message))
-        if reason:
-            raise _missing_image(ref, reason)
+    def pull(self, ref: str, *, platform: str | None = None, silence: float = SILENCE, retries: int = 3) -> str:
+        """Pulls *ref* from its registry and returns its id; arguments and errors as `pull_image` has them."""
+        line = Line(silence=silence, retries=retries, stop=self._stop, emit=self._emit)
+        pull_image(self._client, ref, platform=platform, line=line)
         image_id = self.image_id(ref)
         if image_id is None:
-            raise _missing_image(ref, "not found after it was pulled")
+            raise missing_image(ref, "not found after it was pulled")
         return image_id
+
+    def push(self, ref: str, *, silence: float = SILENCE, retries: int = 3) -> str:
+        """Pushes *ref* to its registry and returns its digest there; arguments and errors as `push_image` has them."""
+        line = Line(silence=silence, retries=retries, stop=self._stop, emit=self._emit)
+        return push_image(self._client, ref, line=line)
 
     def run(
         self,
@@ -233,7 +195,7 @@ class Engine:
         ) as container:
             self._start(container, image, entrypoint)
             status = self._wait(container, image, entrypoint, timeout)
-            with _door(f"read what {entrypoint} printed in {image}"):
+            with door(f"read what {entrypoint} printed in {image}"):
                 return Ran(
                     status=status,
                     stdout=container.logs(stdout=True, stderr=False),
@@ -249,7 +211,7 @@ class Engine:
         """
         with (
             self._container(image, command=["unused"], network_mode="none") as container,
-            _door(f"export {image}"),
+            door(f"export {image}"),
             tarfile.open(fileobj=Chunks(container.export()), mode="r|") as archive,  # type: ignore[arg-type, call-overload]
         ):
             for member in archive:
@@ -260,14 +222,14 @@ class Engine:
     def tag(self, image: str, ref: str) -> None:
         """Gives *image* the further reference *ref*, which is taken from any other image."""
         repository, tag = split_reference(ref)
-        with _door(f"tag {image} as {ref}"):
+        with door(f"tag {image} as {ref}"):
             self._client.images.get(image).tag(repository, tag=tag)
 
     def remove_image(self, ref: str) -> bool:
         """Takes the reference *ref* away, and the image when it was the last one; False when there is none."""
         from docker.errors import ImageNotFound  # noqa: PLC0415
 
-        with _door(f"remove {ref}"):
+        with door(f"remove {ref}"):
             try:
                 self._client.images.remove(ref)
             except ImageNotFound:
@@ -276,7 +238,7 @@ class Engine:
 
     def discard(self, image_id: str) -> bool:
         """Removes an image that no reference names; False when one does, or the engine wants to keep it."""
-        with suppress(EngineError), _door(f"remove {image_id}"):
+        with suppress(EngineError), door(f"remove {image_id}"):
             if not self._client.images.get(image_id).tags:
                 self._client.images.remove(image_id)
                 return True
@@ -287,14 +249,14 @@ class Engine:
 
         The engine behind a socket of this machine may run on another one, or in a virtual machine: it has another name.
         """
-        with _door("tell where it keeps its data"):
+        with door("tell where it keeps its data"):
             info = self._client.info()
         is_here = self._client.api.base_url == _LOCAL and info.get("Name") == socket.gethostname()
         return data_folder(info) if is_here else None
 
     def disk_usage(self) -> DiskUsage:
         """Returns what `docker system df` says."""
-        with _door("ask for disk usage"):
+        with door("ask for disk usage"):
             usage = self._client.df()
         return disk_usage(usage)
 
@@ -309,7 +271,7 @@ class Engine:
         """
         deadline = time.monotonic() + timeout
         freed = 0
-        with suppress(EngineError), _door(f"forget the context {name}"):
+        with suppress(EngineError), door(f"forget the context {name}"):
             while copies := self._context_copies(name):
                 # BuildKit compares no description when it prunes, so each copy is named by its id.
                 filters: list[Any] = [{"id": copy} for copy in copies]
@@ -330,17 +292,17 @@ class Engine:
 
     @contextmanager
     def _container(self, image: str, **options: Any) -> Iterator[Container]:  # noqa: ANN401 - the SDK's own words
-        with _door(f"create a container of {image}"):
+        with door(f"create a container of {image}"):
             container = self._client.containers.create(image, **options)
         try:
             yield container
         finally:
-            with _door(f"remove a container of {image}"):
+            with door(f"remove a container of {image}"):
                 container.remove(force=True, v=True)
 
     def _start(self, container: Container, image: str, entrypoint: str) -> None:
         try:
-            with _door(f"start {entrypoint} in {image}"):
+            with door(f"start {entrypoint} in {image}"):
                 container.start()
         except EngineError as error:
             reason = str(error.facts.get("reason", ""))
@@ -354,7 +316,7 @@ class Engine:
         from requests.exceptions import ConnectionError as Disconnected  # noqa: PLC0415
         from requests.exceptions import Timeout  # noqa: PLC0415
 
-        with _door(f"wait for {entrypoint} in {image}"):
+        with door(f"wait for {entrypoint} in {image}"):
             try:
                 return int(container.wait(timeout=timeout)["StatusCode"])
             except (Timeout, Disconnected) as error:
@@ -364,31 +326,3 @@ class Engine:
                     f"{image}: {entrypoint} did not end within {timeout:.0f} s",
                     hint="look whether the machine is overloaded, and run the same command again",
                 ) from error
-
-
-@contextmanager
-def _door(deed: str) -> Iterator[None]:
-    """Turns the SDK's exceptions, and those of the HTTP library below it, into ours."""
-    from docker.errors import DockerException  # noqa: PLC0415
-    from requests.exceptions import RequestException  # noqa: PLC0415
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
-
-    try:
-        yield
-    except (DockerException, RequestException, HTTPError) as error:
-        reason = reason_of(error)
-        raise EngineError(
-            f"the Docker engine could not {deed}: {reason}",
-            hint="see the engine's log (journalctl -u docker), and whether `docker info` answers",
-            reason=reason,
-        ) from error
-
-
-def _missing_image(ref: str, reason: str) -> MissingImageError:
-    failure = classify("", f"failed to resolve source metadata for {ref}: {reason}")
-    return MissingImageError(
-        f"{ref}: not in the engine, and cannot be pulled: {reason}",
-        hint=failure.hint,
-        image=ref,
-        retry=failure.retry,
-    )

@@ -23,6 +23,7 @@ class ImageConfig:
         entrypoint: empty where there is none.
         labels: inherited by what is built upon it.
         onbuild: instructions that run when something is built upon it.
+        digests: `repository@sha256:…`, as registries have its manifest that it was pulled from or pushed to.
     """
 
     image_id: str
@@ -34,6 +35,13 @@ class ImageConfig:
     entrypoint: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     onbuild: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+
+    def digest_in(self, ref: str) -> str:
+        """Returns its manifest's digest in the repository of *ref*; empty where it has none there."""
+        repository = split_reference(ref)[0]
+        found = (each.partition("@") for each in self.digests)
+        return next((digest for name, _, digest in found if name == repository), "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +94,7 @@ def image_config(attrs: Mapping[str, Any]) -> ImageConfig:
         entrypoint=tuple(config.get("Entrypoint") or ()),
         labels=dict(config.get("Labels") or {}),
         onbuild=tuple(config.get("OnBuild") or ()),
+        digests=tuple(attrs.get("RepoDigests") or ()),
     )
 
 

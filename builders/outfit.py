@@ -32,6 +32,8 @@ class Workshop:
         indexes: for online builds.
         offline: True when no step may have a network.
         emit: takes what happens.
+        tags: that each image gets beside its own references, in each of its repositories.
+        is_pushed: True where images go to their registries once they are checked.
     """
 
     engine: Engine
@@ -41,6 +43,8 @@ class Workshop:
     indexes: Sequence[IndexConfig]
     offline: bool
     emit: Sink
+    tags: tuple[str, ...] = ()
+    is_pushed: bool = False
 
 
 def dress(

@@ -41,6 +41,7 @@ class Prepared:
         share: whether it can take heavy wheels from its base.
         base: the reference of the image its final stage is on; empty for `scratch`.
         base_id: that image's id.
+        base_digest: of its manifest, as its registry has it; empty where it came from none.
         shared: the wheels that it takes from a shared base; None when it takes none.
         why_own: why it takes none.
         refusal: why it cannot be built at all; None when it can.
@@ -53,6 +54,7 @@ class Prepared:
     share: Sharing
     base: str
     base_id: str
+    base_digest: str = ""
     shared: SharedSet | None = None
     why_own: str = ""
     refusal: BuildError | None = None
@@ -261,6 +263,7 @@ def _decide(
         share=share,
         base=base,
         base_id=config.image_id if config is not None else "",
+        base_digest=config.digest_in(base) if config is not None else "",
         why_own=_why_own(service, reading, share, base=base, triggers=triggers),
     )
 

@@ -1,4 +1,4 @@
-"""Follows an image's pull answer by answer: told as it goes, and ended at once when somebody says stop."""
+"""Follows an image's pull or push answer by answer: told as it goes, and ended at once when somebody says stop."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from tenacity import (
@@ -29,36 +30,57 @@ _TELL: Final = 10.0
 Answer = Mapping[str, Any]
 
 
-def follow_pull(
-    ref: str, ask: Callable[[], Iterable[Answer]], *, silence: float, stop: threading.Event, emit: Sink
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Transfer:
+    """How the engine and people call what happens to an image's layers."""
+
+    doing: str
+    done: str
+    under_way: str
+    finished: str
+
+
+PULL: Final = Transfer(doing="pulling", done="pulled", under_way="Downloading", finished="Download complete")
+PUSH: Final = Transfer(doing="pushing", done="pushed", under_way="Pushing", finished="Pushed")
+
+
+def follow(
+    ref: str,
+    ask: Callable[[], Iterable[Answer]],
+    *,
+    transfer: Transfer,
+    silence: float,
+    stop: threading.Event,
+    emit: Sink,
 ) -> str:
-    """Takes in what the engine answers to a pull (`POST /images/create`); returns why it failed, empty when it did not.
+    """Takes in what the engine answers to a pull or push; returns why it failed, empty when it did not.
 
     Args:
         ref: the image, for people.
         ask: begins the pull and returns its answers; called, and waited for, in a thread of its own.
+        transfer: which of both it is.
         silence: seconds without an answer after which it is given up; the SDK itself sets no limit.
         stop: set when the user interrupts.
         emit: takes how far it is.
 
     Raises:
-        ProgramStoppedError: *stop* was set. The engine ends its pull when it sees that nobody listens any more.
+        ProgramStoppedError: *stop* was set. The engine ends it when it sees that nobody listens any more.
     """
-    emit(Note(level="info", message=f"{ref}: pulling"))
+    emit(Note(level="info", message=f"{ref}: {transfer.doing}"))
     layers: dict[str, tuple[int, int]] = {}
     told = time.monotonic()
-    for answer in _answers(ref, ask, silence, stop):
+    for answer in _answers(f"{transfer.doing} {ref}", ask, silence, stop):
         if "error" in answer:
             return str(answer["error"])
         detail = answer.get("progressDetail") or {}
-        if answer.get("status") == "Downloading" and detail.get("total"):
+        if answer.get("status") == transfer.under_way and detail.get("total"):
             layers[str(answer.get("id"))] = (int(detail.get("current") or 0), int(detail["total"]))
-        elif answer.get("status") == "Download complete" and (layer := layers.get(str(answer.get("id")))):
+        elif answer.get("status") == transfer.finished and (layer := layers.get(str(answer.get("id")))):
             layers[str(answer["id"])] = (layer[1], layer[1])
         if time.monotonic() - told >= _TELL:
             told = time.monotonic()
             done, total = (sum(layer[place] for layer in layers.values()) for place in (0, 1))
-            emit(Note(level="info", message=f"{ref}: {done / 1e6:.0f} of {total / 1e6:.0f} MB pulled so far"))
+            emit(Note(level="info", message=f"{ref}: {done / 1e6:.0f} of {total / 1e6:.0f} MB {transfer.done} so far"))
     return ""
 
 
@@ -89,7 +111,7 @@ def keep_trying(
     return result
 
 
-def _answers(ref: str, ask: Callable[[], Iterable[Answer]], silence: float, stop: threading.Event) -> Iterator[Answer]:
+def _answers(deed: str, ask: Callable[[], Iterable[Answer]], silence: float, stop: threading.Event) -> Iterator[Answer]:
     """Yields the answers; a socket that is being read hears of no stop, so another thread reads it."""
     inbox: queue.SimpleQueue[Answer | BaseException | None] = queue.SimpleQueue()
 
@@ -101,11 +123,11 @@ def _answers(ref: str, ask: Callable[[], Iterable[Answer]], silence: float, stop
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             inbox.put(error)
 
-    threading.Thread(target=read, name=f"pull {ref}", daemon=True).start()
+    threading.Thread(target=read, name=deed, daemon=True).start()
     heard = time.monotonic()
     while True:
         if stop.is_set():
-            raise ProgramStoppedError(f"{ref}: the pull was stopped", hint="run the same command again")
+            raise ProgramStoppedError(f"{deed}: stopped", hint="run the same command again")
         try:
             answer = inbox.get(timeout=_POLL)
         except queue.Empty:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from builders.engine import Engine
+from builders.labels import REVISION
 from builders.preparing import Prepared
 from builders.sharedbase import SharedBase
 from builders.wheelimage import WheelImage
@@ -14,7 +15,6 @@ from wheelcache.events import StepState
 from wheelcache.lock import LockedWheel
 from wheelcache.runs import Basis, StepRun
 
-REVISION: Final = "org.opencontainers.image.revision"
 _KEPT_DIGITS: Final = 12
 _KEPT_OF_SECRETS: Final = 4
 """Hex digits, enough to tell a change by; of a build argument so few that a guessed password cannot be told right."""

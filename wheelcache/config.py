@@ -63,6 +63,25 @@ def checked_url(text: object) -> str:
     return text
 
 
+TAG_WORD: Final = re.compile(r"\{(git-sha|git-short|date)\}")
+"""What stands in a tag for what is known only at the build."""
+
+
+def check_tag(text: str) -> None:
+    """Checks a tag, in which `TAG_WORD` may stand.
+
+    Raises:
+        ValueError: no image can have it (distribution's grammar of references).
+    """
+    longest = TAG_WORD.sub(lambda word: "0" * (len("0" * 40 + "-dirty") if word[1] == "git-sha" else 18), text)
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", longest):
+        msg = (
+            "tags: expected letters, digits, _ . - and {git-sha}, {git-short} or {date}, 128 characters at most, "
+            f"found {text!r}"
+        )
+        raise ValueError(msg)
+
+
 class _Url:
     """Lets the project file be told of a URL that is none before anybody is asked there."""
 
@@ -153,7 +172,7 @@ class DownloadConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildConfig:
-    """`[build]`; *pip_timeout* in seconds, doubled at each of *retries*."""
+    """`[build]`; *pip_timeout* in seconds, doubled at each of *retries*; *tags* with `TAG_WORD` in them."""
 
     __pydantic_config__ = _KEBAB
 
@@ -161,11 +180,14 @@ class BuildConfig:
     network: Literal["default", "none"] = "default"
     pip_timeout: float = 300
     retries: int = 3
+    tags: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not 0 < self.pip_timeout <= LONGEST_SECONDS or self.retries < 0:
             msg = "pip-timeout: expected more than 0 seconds; retries: 0 or more"
             raise ValueError(msg)
+        for tag in self.tags:
+            check_tag(tag)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

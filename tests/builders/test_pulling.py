@@ -12,7 +12,8 @@ import docker
 import pytest
 
 from builders.connecting import Connection
-from builders.engine import Engine, MissingImageError
+from builders.engine import Engine
+from builders.registries import MissingImageError
 from wheelcache.events import Event, Note, Waiting
 from wheelcache.programs import ProgramStoppedError
 

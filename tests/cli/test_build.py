@@ -22,7 +22,8 @@ from wheelcache.programs import run_program
 BASE = "python:3.11-slim"
 DOCKERFILE = f"FROM {BASE}\nCOPY requirements.txt .\nRUN pip install -r requirements.txt\n"
 SERVICE_KEYS = {
-    "name", "state", "image", "image_id", "attempts", "seconds", "shared_base", "bytes_sent", "failure"
+    "name", "state", "image", "image_id", "attempts", "seconds", "shared_base", "bytes_sent", "tags",
+    "pushed", "failure",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from support.images import LOCK_LABEL
 from support.project import UserProject
+from support.registry import Registry, own_registry
 from support.server import Server
 from support.wheels import MadeWheel
 
@@ -142,3 +144,23 @@ def project(engine: Engine, base: str, index: Server, tmp_path: Path) -> Iterato
         look = ["docker", "images", "--quiet", "--filter=dangling=true", f"--filter=label={LOCK_LABEL}={lock}"]
         for image_id in set(run_program(look).stdout.decode().split()):
             engine.remove_image(image_id)
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A container registry on loopback that lets everybody in."""
+    with own_registry(tmp_path_factory.mktemp("registry")) as started:
+        yield started
+
+
+@pytest.fixture
+def pinned(registry: Registry, engine: Engine, base: str) -> Iterator[str]:
+    """The base image's reference by digest in the registry; the engine does not know it yet."""
+    name = f"{registry.host}/python"
+    for argv in (["tag", base, f"{name}:test"], ["push", "--quiet", f"{name}:test"]):
+        subprocess.run(["docker", *argv], check=True, capture_output=True)
+    done = run_program(["docker", "image", "inspect", "--format", "{{json .RepoDigests}}", f"{name}:test"])
+    (ref,) = [ref for ref in json.loads(done.stdout) if ref.startswith(f"{name}@")]
+    subprocess.run(["docker", "rmi", f"{name}:test"], check=True, capture_output=True)
+    yield ref
+    engine.remove_image(ref)

@@ -11,7 +11,8 @@ import docker
 import pytest
 
 from builders.connecting import Connection
-from builders.engine import Engine, EntrypointMissingError, MissingImageError
+from builders.engine import Engine, EntrypointMissingError
+from builders.registries import MissingImageError
 from builders.errors import BuildError, EngineError
 from wheelcache.errors import ExitCode
 from wheelcache.programs import run_program

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from builders.engine import Engine, MissingImageError
+from builders.engine import Engine
 from builders.errors import BuildError
 from builders.probe import NoPythonError, probe_interpreter
+from builders.registries import MissingImageError
 from wheelcache.target import ENVIRONMENT_KEYS, target_from_facts
 
 pytestmark = pytest.mark.engine

@@ -5,12 +5,9 @@ Every wheel comes from an index on loopback; containers and builds reach no netw
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import time
 import uuid
@@ -19,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from support.debs import make_archive
-from support.images import LOCK_LABEL, added, output_of, size_above
+from support.images import LOCK_LABEL, added, output_of
 from support.project import UserProject, assert_built_sealed, ended
 from support.server import Request, Server
 from support.wheels import installed_wheel, make_wheel
@@ -46,58 +43,6 @@ def index() -> Iterator[Server]:
     with Server() as server:
         server.put_index([BULK, GREET, NEWER, POLITE, EXTRA])
         yield server
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The `host:port` of a container registry on loopback."""
-    if shutil.which("docker-registry") is None:
-        provision = Path(__file__).parents[2] / "Dockerfiles" / "provision.sh"
-        done = subprocess.run(
-            ["bash", "-c", f". {provision} && ensure_tools docker-registry"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode and not os.environ.get("CI"):
-            pytest.skip(f"NO REGISTRY, NOT TESTED: {done.stderr.strip()}")
-        assert done.returncode == 0, done.stderr
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    folder = tmp_path_factory.mktemp("registry")
-    settings = {
-        "version": 0.1,
-        "log": {"accesslog": {"disabled": True}, "level": "error"},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
-        "http": {"addr": f"127.0.0.1:{port}"},
-    }
-    (folder / "config.yml").write_text(json.dumps(settings))
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"localhost:{port}"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-@pytest.fixture
-def pinned(registry: str, engine: Engine, base: str) -> Iterator[str]:
-    """The base image's reference by digest in the registry; the engine does not know it yet."""
-    name = f"{registry}/python"
-    for argv in (["tag", base, f"{name}:test"], ["push", "--quiet", f"{name}:test"]):
-        subprocess.run(["docker", *argv], check=True, capture_output=True)
-    done = run_program(["docker", "image", "inspect", "--format", "{{json .RepoDigests}}", f"{name}:test"])
-    (ref,) = [ref for ref in json.loads(done.stdout) if ref.startswith(f"{name}@")]
-    subprocess.run(["docker", "rmi", f"{name}:test"], check=True, capture_output=True)
-    yield ref
-    engine.remove_image(ref)
 
 
 def test_uv_into_an_environment_in_one_stage(project: UserProject, index: Server, engine: Engine, base: str) -> None:
@@ -145,20 +90,6 @@ CMD ["python3", "-c", "import polite; print(open('/etc/kind').read(), polite.__v
     assert project.locked("job") == {("polite", "0.5"), ("greet", "2.0")}
     assert added(engine, project.image("job"), base) == project.locked("job")
     assert output_of(project.image("job")) == "final\n 0.5\n"
-
-
-def test_services_on_a_base_pinned_by_digest_share_it(
-    project: UserProject, pinned: str, engine: Engine, base: str
-) -> None:
-    dockerfile = f"FROM {pinned}\nCOPY requirements.txt .\n{PIP}"
-    project.add("one", {"Dockerfile": dockerfile, "requirements.txt": "bulk\n"})
-    project.add("two", {"Dockerfile": dockerfile, "requirements.txt": "bulk\nextra\n"})
-    ran = project.wheelcache("build")
-    assert ran.code == 0, ran.stderr
-    (shared,) = {row["shared_base"] for row in ran.services.values()}
-    assert shared is not None
-    assert size_above(engine, project.image("two"), shared) < 1_000_000
-    assert added(engine, project.image("two"), base) == project.locked("two")
 
 
 def test_each_command_takes_its_wheels_from_its_own_index(
@@ -253,78 +184,6 @@ def test_a_requirement_from_version_control_is_built_online_or_refused(project: 
     assert "requirements.txt" in failure["message"]
     assert "git+https://git.example.org/tool.git" in failure["message"]
     assert 'build = "online"' in failure["hint"]
-
-
-def test_heavy_wheels_are_shared_where_the_matrix_says_so(
-    project: UserProject, make_image: MakeImage, engine: Engine, base: str
-) -> None:
-    other = make_image(f"FROM {base}\nRUN echo other >/etc/kind\n")
-    copy = "COPY requirements.txt .\n"
-    user = copy + "RUN pip install --user --no-cache-dir -r requirements.txt\n"
-    local = "COPY --from=builder /root/.local /root/.local\n"
-    dockerfiles = {
-        "system": f"FROM {base}\n{copy}{PIP}",
-        "staged": f"FROM {base} AS builder\n{copy}{PIP}FROM builder\nRUN echo final >/etc/kind\n",
-        "user": f"FROM {base} AS builder\n{user}FROM {base}\n{local}",
-        "venv": (
-            f"FROM {base}\n{copy}RUN python3 -m venv /opt/venv\nENV PATH=/opt/venv/bin:$PATH\n"
-            "RUN pip install --no-cache-dir -r requirements.txt\n"
-        ),
-        "mixed": f"FROM {base} AS builder\n{user}FROM {other}\n{local}",
-    }
-    for name, dockerfile in dockerfiles.items():
-        project.add(
-            name, {"Dockerfile": dockerfile, "requirements.txt": f"bulk\n{'extra' if name == 'user' else ''}\n"}
-        )
-    rows = assert_built_sealed(project, "user").services
-    shown = project.wheelcache("build", "--dry-run").services
-    assert {name: row["shared_wheels"] for name, row in shown.items()} == {
-        "system": [BULK.filename],
-        "staged": [BULK.filename],
-        "user": [BULK.filename],
-        "venv": [],
-        "mixed": [],
-    }
-    assert "virtual environment" in shown["venv"]["why_own"]
-    assert other in shown["mixed"]["why_own"]
-    (shared,) = {rows[name]["shared_base"] for name in ("system", "staged", "user")}
-    assert re.fullmatch(r"wheelcache/base:[0-9a-f]{32}", shared)
-    assert {rows[name]["shared_base"] for name in ("venv", "mixed")} == {None}
-    for name in ("system", "staged", "user"):
-        assert size_above(engine, project.image(name), shared) < 1_000_000, name
-    assert size_above(engine, project.image("venv"), base) > BULK.size
-    assert size_above(engine, project.image("mixed"), other) > BULK.size
-    for name in dockerfiles:
-        assert added(engine, project.image(name), base) >= project.locked(name), name
-        if name != "venv":
-            assert added(engine, project.image(name), base) == project.locked(name), name
-        program = "/opt/venv/bin/python" if name == "venv" else "python3"
-        look = "import bulk, greet; print(bulk.__version__, greet.__version__)"
-        assert output_of(project.image(name), program, "-c", look) == "1.0 2.0\n", name
-
-
-def test_heavy_wheels_are_not_shared_where_pip_would_not_find_them(
-    project: UserProject, engine: Engine, base: str
-) -> None:
-    top = f"FROM {base}\nCOPY requirements.txt .\n"
-    dockerfiles = {
-        "target": f"{top}RUN pip install --target /srv/lib -r requirements.txt\nENV PYTHONPATH=/srv/lib\n",
-        "forced": f"{top}RUN pip install --no-cache-dir --force-reinstall -r requirements.txt\n",
-        "wheels": (
-            f"FROM {base} AS builder\nCOPY requirements.txt .\nRUN pip wheel --wheel-dir /wheels -r requirements.txt\n"
-            f"FROM {base}\nCOPY --from=builder /wheels /wheels\n"
-            "RUN pip install --no-cache-dir --no-index --find-links /wheels bulk\n"
-        ),
-    }
-    for name, dockerfile in dockerfiles.items():
-        project.add(name, {"Dockerfile": dockerfile, "requirements.txt": "bulk\n"})
-    ran = project.wheelcache("build")
-    assert ran.code == 0, ran.stderr
-    for name in dockerfiles:
-        assert ran.services[name]["shared_base"] is None
-        assert [step for step in project.install_steps(name) if "--network=none" not in step] == []
-        assert added(engine, project.image(name), base) == project.locked(name) == {("bulk", "1.0"), ("greet", "2.0")}
-        assert output_of(project.image(name), "python3", "-c", "import bulk; print(bulk.__version__)") == "1.0\n"
 
 
 def test_context_folders_of_one_name_keep_their_own_files(project: UserProject, base: str) -> None:

@@ -52,6 +52,7 @@ def test_every_documented_key_is_understood(tmp_path):
         network = "none"
         pip-timeout = 100
         retries = 1
+        tags = ["{git-short}", "main"]
         [cache]
         dir = "cache"
         max-size = "60GB"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,8 @@ from wheelcache.cli.services import Yard, open_yard
 from wheelcache.cli.session import Session
 from wheelcache.cli.sync import sync_locked
 from wheelcache.config import Project
-from wheelcache.errors import LockError, StoreError
+from wheelcache.errors import LockError, StoreError, UsageError
+from wheelcache.programs import run_program
 
 if TYPE_CHECKING:
     from builders.build import ServiceResult
@@ -34,10 +37,17 @@ if TYPE_CHECKING:
 @click.option("--frozen", is_flag=True, help="Use the lockfiles as they stand, stale or not.")
 @click.option("--online", is_flag=True, help="Let pip and uv ask their indexes for what the wheels do not cover.")
 @click.option("--dry-run", is_flag=True, help="Show what each service shares and how its Dockerfile's copy differs.")
+@click.option("--push", is_flag=True, help="Push each image to its registry once it is built and checked.")
 @global_options
 @click.pass_obj
 def command(
-    session: Session, services: tuple[str, ...], files: tuple[Path, ...], frozen: bool, online: bool, dry_run: bool
+    session: Session,
+    services: tuple[str, ...],
+    files: tuple[Path, ...],
+    frozen: bool,
+    online: bool,
+    dry_run: bool,
+    push: bool,
 ) -> None:
     """Lock and sync what is needed, then build the services one after another.
 
@@ -46,7 +56,10 @@ def command(
     began = time.monotonic()
     project = with_flags(session.project, files=files)
     session.document["services"] = []
+    if push and session.offline:
+        raise UsageError("--push: expected a network, found --offline", hint="leave one of them out")
     with open_yard(session, project, is_eager=True) as yard:
+        handing = _read_handing(project, yard, services, push=push)
         if dry_run:
             from wheelcache.cli.plans import show_plans  # noqa: PLC0415 - only plans need it
 
@@ -56,11 +69,39 @@ def command(
             wanted = prepare_services(session, yard, services, frozen=frozen, online=online)
             buildable = [each.locked for each in wanted if each.refusal is None]
             sync_locked(session, project, list(from_services(buildable)), draft)
-            results = _build(session, project, yard, wanted)
+            results = _build(session, project, yard, wanted, handing)
             draft.services = [result.record for result in results]
     _report(session, results, time.monotonic() - began)
     _compare(session, project, draft.number)
     _end(session, results)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Handing:
+    """What becomes of images that are built and checked.
+
+    Attributes:
+        tags: that they get beside their own references.
+        is_pushed: True where they go to their registries.
+    """
+
+    tags: tuple[str, ...]
+    is_pushed: bool
+
+
+def _read_handing(project: Project, yard: Yard, services: Sequence[str], *, push: bool) -> _Handing:
+    """Reads what is wanted of images before anything is done for them.
+
+    Raises:
+        UsageError: it cannot be.
+    """
+    from builders.services import choose_services  # noqa: PLC0415 - the builders, only for services
+    from builders.tagging import check_pushable, read_tags  # noqa: PLC0415
+
+    if push:
+        check_pushable(choose_services(yard.services, services))
+    tags = read_tags(project.build.tags, root=project.root, today=lambda: datetime.now(UTC).date(), run=run_program)
+    return _Handing(tags=tags, is_pushed=push)
 
 
 def prepare_services(
@@ -102,7 +143,9 @@ def _failed_first(session: Session, project: Project, wanted: Sequence[Prepared]
     return ordered
 
 
-def _build(session: Session, project: Project, yard: Yard, wanted: Sequence[Prepared]) -> list[ServiceResult]:
+def _build(
+    session: Session, project: Project, yard: Yard, wanted: Sequence[Prepared], handing: _Handing
+) -> list[ServiceResult]:
     from builders.build import build_services  # noqa: PLC0415
     from builders.engineroom import check_room  # noqa: PLC0415
     from builders.outfit import Workshop  # noqa: PLC0415
@@ -118,6 +161,8 @@ def _build(session: Session, project: Project, yard: Yard, wanted: Sequence[Prep
         indexes=project.indexes,
         offline=session.offline,
         emit=session.emit,
+        tags=handing.tags,
+        is_pushed=handing.is_pushed,
     )
     check_room(wanted, engine=workshop.engine, store=session.store)
     results = build_services(_failed_first(session, project, wanted), workshop)
@@ -186,6 +231,8 @@ def _row(result: ServiceResult) -> dict[str, object]:
         "seconds": round(result.seconds, 3),
         "shared_base": result.shared_base or None,
         "bytes_sent": result.sent,
+        "tags": list(result.tags),
+        "pushed": dict(result.pushed),
         "failure": None
         if failure is None
         else {

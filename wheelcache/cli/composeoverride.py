@@ -135,10 +135,9 @@ def _make_images(
 
 def _override(session: Session, project: Project, yard: Yard, wanted: Sequence[Prepared], *, of: Path) -> Override:
     """Returns the override; *of* is the file that the folder below the cache folder belongs to."""
-    from builders.labels import labels_of  # noqa: PLC0415 - the builders, only for services
+    from builders.labels import REVISION, labels_of  # noqa: PLC0415 - the builders, only for services
     from builders.outfit import dress  # noqa: PLC0415
     from builders.override import make_override  # noqa: PLC0415
-    from builders.recording import REVISION  # noqa: PLC0415
 
     dressings = []
     for each in wanted:
