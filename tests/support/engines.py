@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from support.bridges import own_bridge
 from support.program import wait_until
 
 
@@ -51,17 +52,18 @@ def own_engine(*, configuration: Mapping[str, object]) -> Iterator[OwnEngine]:
     (folder / "daemon.json").write_text(json.dumps(configuration))
     argv = ["dockerd", "--data-root", folder / "data", "--exec-root", folder / "run", "--pidfile", folder / "pid"]
     argv += ["--config-file", folder / "daemon.json", "--host", made.unix, "--host", made.tcp, "--tls=false"]
-    argv += ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--log-level=warn"]
-    with (folder / "log").open("wb") as log:
+    argv += ["--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false", "--log-level=warn"]
+    with own_bridge() as bridge, (folder / "log").open("wb") as log:
+        argv += ["--bridge", bridge]
         dockerd = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    try:
-        wait_until(lambda: _answers(made) or dockerd.poll() is not None, seconds=60)
-        assert dockerd.poll() is None, (folder / "log").read_text()
-        yield made
-    finally:
-        dockerd.terminate()
-        dockerd.wait(60)
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            wait_until(lambda: _answers(made) or dockerd.poll() is not None, seconds=60)
+            assert dockerd.poll() is None, (folder / "log").read_text()
+            yield made
+        finally:
+            dockerd.terminate()
+            dockerd.wait(60)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _answers(engine: OwnEngine) -> bool:

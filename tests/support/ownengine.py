@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.bridges import own_bridge
+
 _START = 60.0
 _STOP = 60.0
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -54,7 +56,7 @@ class OwnEngine:
 
 @contextlib.contextmanager
 def own_engine(folder: Path, *, disk: int, memory: int) -> Iterator[OwnEngine]:
-    """Starts an engine without networks, and removes all of it in the end; steps may only use the host's network.
+    """Starts an engine whose network leads nowhere, and removes all of it in the end; the host's may be used.
 
     Args:
         folder: must not exist, and have a short path: sockets are in it.
@@ -77,7 +79,14 @@ def own_engine(folder: Path, *, disk: int, memory: int) -> Iterator[OwnEngine]:
         argv = [
             *("dockerd", "--data-root", data / "docker", "--exec-root", folder / "run", "--pidfile", folder / "pid"),
             *("--host", f"unix://{socket}", "--config-file", folder / "daemon.json", "--log-level", "warn"),
-            *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false"),
+            *(
+                "--bridge",
+                undone.enter_context(own_bridge()),
+                "--iptables=false",
+                "--ip6tables=false",
+                "--ip-masq=false",
+                "--ip-forward=false",
+            ),
             *("--cgroup-parent", f"/{group}", "--exec-opt", "native.cgroupdriver=cgroupfs"),
         ]
         with (folder / "log").open("wb") as log:
