@@ -157,7 +157,9 @@ class Engine:
     def push(self, ref: str, *, silence: float = SILENCE, retries: int = 3) -> str:
         """Pushes *ref* to its registry and returns its digest there; arguments and errors as `push_image` has them."""
         line = Line(silence=silence, retries=retries, stop=self._stop, emit=self._emit)
-        return push_image(self._client, ref, line=line)
+        told = push_image(self._client, ref, line=line)
+        config = None if told else self.image_config(ref)  # containerd's store does not tell, but knows it
+        return config.digest_in(ref) if config is not None else told
 
     def run(
         self,

@@ -79,14 +79,8 @@ def own_engine(folder: Path, *, disk: int, memory: int) -> Iterator[OwnEngine]:
         argv = [
             *("dockerd", "--data-root", data / "docker", "--exec-root", folder / "run", "--pidfile", folder / "pid"),
             *("--host", f"unix://{socket}", "--config-file", folder / "daemon.json", "--log-level", "warn"),
-            *(
-                "--bridge",
-                undone.enter_context(own_bridge()),
-                "--iptables=false",
-                "--ip6tables=false",
-                "--ip-masq=false",
-                "--ip-forward=false",
-            ),
+            *("--bridge", undone.enter_context(own_bridge()), "--iptables=false", "--ip6tables=false"),
+            *("--ip-masq=false", "--ip-forward=false"),
             *("--cgroup-parent", f"/{group}", "--exec-opt", "native.cgroupdriver=cgroupfs"),
         ]
         with (folder / "log").open("wb") as log:
