@@ -40,28 +40,29 @@ def recorded(session: Session, project: Project) -> Iterator[Draft]:
     at, began = time.time(), time.monotonic()
     draft = Draft()
 
-    def record(failure: str) -> None:
+    def record(failure: WheelcacheError | None) -> None:
         run = Run(
             at=at,
             command=session.command,
             seconds=time.monotonic() - began,
-            failure="interrupted" if session.stop.is_set() else failure,
+            failure="interrupted" if session.stop.is_set() else failure.kind if failure else "",
             fetch=draft.fetch,
             states={service.name: service.state for service in draft.services},
         )
         try:
             draft.number = run_log(session, project).add(run, draft.services)
         except StoreError as error:  # nothing of what the run did is worse for it
-            session.note("warning", f"this run is not recorded: {error.message}")
+            if failure is None or failure.message != error.message:
+                session.note("warning", f"this run is not recorded: {error.message}")
 
     try:
         yield draft
     except UsageError:
         raise
     except WheelcacheError as error:
-        record(error.kind)
+        record(error)
         raise
-    record("")
+    record(None)
 
 
 def run_log(session: Session, project: Project) -> RunLog:
