@@ -115,7 +115,7 @@ def this_writer(command: str, *, boot: str, place: Place) -> Writer:
 def process_start(pid: int) -> str:
     """Returns what tells a process from others of its pid (proc_pid_stat(5)); empty for one that runs no more."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
     state, *others = text.rpartition(")")[2].split()
