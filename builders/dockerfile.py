@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from posixpath import join, normpath
 from typing import Final
 
-from builders.expansion import expand_leniently
 from builders.instructions import (
     Directive,
     DockerfileSyntaxError,
@@ -213,9 +212,6 @@ def encode_dockerfile(text: str) -> bytes:
 
 def from_words(step: Step) -> Iterator[str]:
     """Yields what an instruction takes files from: `--from=` of COPY and ADD, `from=` of its mounts."""
-    for value in step.instruction.values("from"):
-        yield expand_leniently(value, step.setting.lookup)
-    for mount in step.instruction.values("mount"):
-        word = mount_options(mount).get("from", "")
-        if word:
-            yield expand_leniently(word, step.setting.lookup)
+    yield from step.instruction.values("from")
+    origins = (mount_options(mount).get("from", "") for mount in step.instruction.values("mount"))
+    yield from filter(None, origins)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from posixpath import basename, dirname, join, normpath
 from typing import Final, Literal
@@ -12,6 +11,7 @@ from builders.contextfiles import ContextFiles, ContextPath, Found, Has, InlineF
 from builders.dockerfile import Base, Dockerfile, Stages, Step
 from builders.environments import Destination, Environments
 from builders.foreign import ForeignInstall, foreign_install
+from builders.hiddencalls import HiddenCall, HiddenCalls
 from builders.located import LocalProject, Locator
 from builders.network import needs_network
 from builders.pipcommand import PipCommand, read_pip_command, recognise_call, uninstalled_by
@@ -155,7 +155,6 @@ class _Place:
     position: int
 
 
-_CALLS: Final = re.compile(r"\b(pip|uv)[\d.]*\b.{0,40}\b(install|sync|download|wheel)\b", re.DOTALL)
 _WINDOWS_SHELLS: Final = frozenset({"powershell", "pwsh", "cmd"})
 _TRIGGER: Final = (
     "BuildKit mounts no wheels into what an ONBUILD runs: write it as a RUN of the stage that builds on it"
@@ -177,6 +176,7 @@ class _Finder:
         self.foreign: list[ForeignInstall] = []
         self.uninstalled: set[str] = set()
         self.exports = Exports()
+        self.hidden = HiddenCalls()
 
     def find(self) -> Findings:
         for index in self.stages.needed():
@@ -245,10 +245,11 @@ class _Finder:
             install = self._install(pip, command, place)
             if not _repeats(install, found):
                 found.append(install)
+        hidden = tuple(self.hidden.find(script))
         if basename(step.setting.shell[0]).removesuffix(".exe").lower() in _WINDOWS_SHELLS:
-            self.foreign.extend(_in_windows(script, step))
+            self.foreign.extend(_in_windows(hidden, step))
         else:
-            found.extend(_unread(script, step, stage))
+            found.extend(_unread(hidden, script, step, stage))
         self.installs.extend(found)
 
     def _uv_sync(self, sync: UvSync, command: Command, place: _Place) -> Install:
@@ -360,26 +361,24 @@ def _repeats(install: Install, earlier: list[Install]) -> bool:
     return any(replace(each, unlockable=()) == bare for each in earlier)
 
 
-def _in_windows(script: Script, step: Step) -> Iterator[ForeignInstall]:
+def _in_windows(hidden: Sequence[HiddenCall], step: Step) -> Iterator[ForeignInstall]:
     """Yields what names pip or uv in a Windows shell: no file is mounted there."""
     shell, line = step.setting.shell[0], step.instruction.line
-    if any(_CALLS.search(text) for text in script.unread):
+    if hidden:
         reason = f"{shell} is not read: leave the service out, and build it with Docker alone"
         yield ForeignInstall(tool=shell, line=line, reason=reason)
 
 
-def _unread(script: Script, step: Step, stage: int) -> Iterator[Install]:
-    """Yields an install for each piece that names pip or uv where no shell would be read."""
-    for text in script.unread:
-        match = _CALLS.search(text)
-        if match:
-            yield Install(
-                instruction=step.instruction.index,
-                line=step.instruction.line,
-                stage=stage,
-                tool="pip" if match[1] == "pip" else "uv",
-                subcommand=match[2],
-                interpreter=match[1],
-                needs_network=needs_network(script),
-                unlockable=(f"the RUN in line {step.instruction.line} calls {match[1]} in a way that is not read",),
-            )
+def _unread(hidden: Iterable[HiddenCall], script: Script, step: Step, stage: int) -> Iterator[Install]:
+    """Yields an install for each call that is not read."""
+    for call in hidden:
+        yield Install(
+            instruction=step.instruction.index,
+            line=step.instruction.line,
+            stage=stage,
+            tool=call.tool,
+            subcommand=call.subcommand,
+            interpreter=call.tool,
+            needs_network=needs_network(script),
+            unlockable=(f"{call.tool} is called in a way that is not read: {call.shown}",),
+        )

@@ -31,6 +31,8 @@ _UNITS: Final = r"(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h)"
 _DURATION: Final = re.compile(rf"[-+]?(?:0|(?:{_UNITS})+)")
 _PORT: Final = re.compile(r"(?:[^/]*:)?(\d+)(?:-(\d+))?(?:/(?:tcp|udp|sctp)?)?", re.IGNORECASE)
 _LAST_PORT: Final = 65535
+_VARIABLE: Final = re.compile(r"\$.")
+_NO_VARIABLE: Final = "{}: expected no variable, since none is expanded there: name a stage that is FROM it"
 _SIGNAL: Final = re.compile(
     r"[1-9]\d*|(SIG)?(ABRT|ALRM|BUS|CHLD|CLD|CONT|FPE|HUP|ILL|INT|IO|IOT|KILL|PIPE|POLL|PROF|PWR|QUIT|SEGV|STKFLT|STOP"
     r"|SYS|TERM|TRAP|TSTP|TTIN|TTOU|URG|USR1|USR2|VTALRM|WINCH|XCPU|XFSZ|RTMIN(\+([1-9]|1[0-5]))?|RTMAX(-([1-9]|1[0-4]))?)",
@@ -156,6 +158,8 @@ def _refused_flag(arguments: Arguments) -> str:
 def _refused_copy(arguments: Arguments) -> str:
     if len(arguments.words) < _FEW:
         return "expected a source and a destination"
+    if any(flag.startswith("--from=") and _VARIABLE.search(flag) for flag in arguments.flags):
+        return _NO_VARIABLE.format("--from")
     return "expected a path as destination, found a heredoc" if heredoc_mark(arguments.words[-1]) else ""
 
 
@@ -220,8 +224,8 @@ def _refused_run(arguments: Arguments) -> str:
             return f"--network: expected none, default or host, found {value!r}"
         if name == "mount" and not value:
             return "--mount: expected options, found none"
-        if name == "mount" and "$" in mount_options(value).get("from", "")[:-1]:
-            return "--mount: from: expected no variable, since none is expanded there"
+        if name == "mount" and _VARIABLE.search(mount_options(value).get("from", "")):
+            return _NO_VARIABLE.format("--mount: from")
     return ""
 
 

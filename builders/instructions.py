@@ -36,6 +36,8 @@ _KEYWORDS: Final = frozenset(
 _DIRECTIVE: Final = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
 _BOM: Final = "\ufeff"
 _WITH_HEREDOCS: Final = frozenset({"ADD", "COPY", "RUN"})
+_LONGEST_LINE: Final = 65535
+"""Bytes, a carriage return included: what BuildKit's scanner takes."""
 
 
 class DockerfileSyntaxError(ProjectFileError):
@@ -174,9 +176,16 @@ def read_instructions(text: str, *, escape: str, file: str) -> tuple[Instruction
         file: its name, for messages.
 
     Raises:
-        DockerfileSyntaxError: an instruction is unknown, its arguments are refused, or a heredoc does not end.
+        DockerfileSyntaxError: an instruction is unknown, its arguments are refused, a heredoc does not end, or a line
+            is too long.
     """
-    return tuple(_Reader(tuple(_lines(text)), escape, file).instructions())
+    lines = tuple(_lines(text))
+    for line in lines:
+        size = len(text[line.start : line.end].removesuffix("\n").encode(errors="surrogateescape"))
+        if size > _LONGEST_LINE:
+            message = f"expected a line of {_LONGEST_LINE} bytes at most, found {size}"
+            raise DockerfileSyntaxError(file, line.number, message)
+    return tuple(_Reader(lines, escape, file).instructions())
 
 
 def _lines(text: str) -> Iterator[_Line]:

@@ -300,6 +300,7 @@ class _Walker:
                 nested=self.nested or by,
                 writes=streams.writes,
                 feeding=self.feeding,
+                inputs=streams.inputs,
             )
         )
 

@@ -21,6 +21,7 @@ class Command:
         nested: empty, or in what it was found (`$(…)`, `xargs`) so that its words are not the whole truth.
         writes: targets of its output redirections.
         feeding: the words of the command whose output it reads through a pipe.
+        inputs: the here-documents that it reads.
     """
 
     words: tuple[Word, ...]
@@ -30,6 +31,7 @@ class Command:
     nested: str = ""
     writes: tuple[Word, ...] = ()
     feeding: tuple[Word, ...] = ()
+    inputs: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -46,7 +46,8 @@ def resolve_stages(
         platform: `--platform`, for the automatic arguments such as TARGETARCH.
 
     Raises:
-        DockerfileSyntaxError: a FROM or something in a stage that is built is refused, or *target* names no stage.
+        DockerfileSyntaxError: an image's name or something in a stage that is built is refused, or *target* names no
+            stage.
     """
     reader = _Reader(dockerfile, {**_platform_args(platform), **(build_args or {})}, bases or {})
     stages = tuple(reader.stages())
@@ -63,10 +64,10 @@ def resolve_stages(
 
 
 def _problems(stages: Stages) -> Iterator[tuple[int, str]]:
-    """Yields line and message of what BuildKit refuses in the stages that are built."""
-    for index in stages.needed():
-        stage = stages.stages[index]
-        if stage.problem is not None:
+    """Yields line and message of what BuildKit refuses: names of images everywhere, the rest where it is built."""
+    needed = stages.needed()
+    for index, stage in enumerate(stages.stages):
+        if stage.problem is not None and index in needed:
             yield stage.problem
         if stage.parent is None and not _REFERENCE.fullmatch(stage.base):
             yield stage.start.line, f"FROM: expected an image reference, found {stage.base!r}"

@@ -101,6 +101,11 @@ def test_the_exec_form_is_a_json_list_of_strings_and_anything_else_is_shell():
         ("FROM $NOPE\n", "api/Dockerfile:1: FROM $NOPE: expected an image, found none after expansion"),
         ("FROM a\nSHELL bash\n", 'api/Dockerfile:2: SHELL: expected a JSON list such as ["/bin/bash", "-c"]'),
         ("FROM a\nENV A=1 B\n", "api/Dockerfile:2: ENV: expected NAME=VALUE, found 'B'"),
+        pytest.param(
+            f"FROM a\n#{'é' * 32767}\r\n",
+            "api/Dockerfile:2: expected a line of 65535 bytes at most, found 65536",
+            id="long line",
+        ),
     ],
 )
 def test_what_buildkit_would_refuse_is_refused_with_file_and_line(text, message):

@@ -223,9 +223,9 @@ def test_where_the_context_can_be_looked_at_a_copy_that_lacks_the_file_is_passed
         ("RUN pip install /x/y.whl", "/x/y.whl: what an archive on disk requires is not read"),
         (
             "RUN python -c 'x' <<E\nsubprocess: pip install x\nE",
-            "the RUN in line 2 calls pip in a way that is not read",
+            "pip is called in a way that is not read: pip install x",
         ),
-        ('SHELL ["python", "-c"]\nRUN pip install x', "the RUN in line 3 calls pip in a way that is not read"),
+        ('SHELL ["python", "-c"]\nRUN pip install x', "pip is called in a way that is not read: pip install x"),
     ],
 )
 def test_what_cannot_be_locked_says_why(body, reason):
