@@ -12,10 +12,16 @@ _NAMED: Final = 12
 """As many wheels as a sentence names."""
 
 
-def changes(before: Basis, now: Basis) -> tuple[str, ...]:
-    """Returns what differs, a sentence each; none where nothing that is known of does."""
+def changes(before: Basis, now: Basis, *, dockerfile: str = "Dockerfile") -> tuple[str, ...]:
+    """Returns what differs, a sentence each; none where nothing that is known of does.
+
+    Args:
+        before: what the image was made from.
+        now: what it is made from.
+        dockerfile: what the service's Dockerfile is called.
+    """
     return (
-        *_sources(before, now),
+        *_sources(before, now, dockerfile),
         *_bases(before.bases, now.bases),
         *_arguments(before.arguments, now.arguments),
         *_shared(before, now),
@@ -44,15 +50,16 @@ def wheel_changes(before: Mapping[str, tuple[str, str]], now: Mapping[str, tuple
     return (*added, *other, *gone)
 
 
-def _sources(before: Basis, now: Basis) -> Iterator[str]:
+def _sources(before: Basis, now: Basis, dockerfile: str) -> Iterator[str]:
     """Yields what changed of the files that say what is installed, with the wheels that changed by it."""
     names = sorted(name for name, digest in now.files.items() if before.files.get(name) != digest)
-    names += ["Dockerfile"] if before.dockerfile != now.dockerfile else []
+    same = " (the same wheels)" if names else ""
+    names += [dockerfile] if before.dockerfile != now.dockerfile else []
     wheels = wheel_changes(before.wheels, now.wheels)
     if not names and not wheels:
         return
     what = f"{_listed(names or ['lockfile'])} changed"
-    yield f"{what}: {_cut(wheels)}" if wheels else what
+    yield f"{what}: {_cut(wheels)}" if wheels else f"{what}{same}"
 
 
 def _bases(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:

@@ -40,7 +40,8 @@ def reasons(
         failed.append(f"{service.images[0]} is not in the engine")
     elif found != done.image_id:
         failed.append(f"{service.images[0]} is not the image that was built here last")
-    told = [*failed, *changes(done.basis, now), *_context(prepared, now, since=done.at)]
+    dockerfile = service.dockerfile.name if service.dockerfile is not None else "dockerfile_inline"
+    told = [*failed, *changes(done.basis, now, dockerfile=dockerfile), *_context(prepared, now, since=done.at)]
     return tuple(told) or (NOTHING,)
 
 

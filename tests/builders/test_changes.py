@@ -34,7 +34,7 @@ def test_nothing_changed() -> None:
             {"files": {**BEFORE.files, "requirements.txt": "r2"}, "wheels": OTHER_WHEELS},
             "requirements.txt changed: + httpx 0.28.1, ~ numpy 2.1.0 → 2.2.0, - foo 1.0",
         ),
-        ({"files": {**BEFORE.files, "requirements.txt": "r2"}}, "requirements.txt changed"),
+        ({"files": {**BEFORE.files, "requirements.txt": "r2"}}, "requirements.txt changed (the same wheels)"),
         ({"wheels": OTHER_WHEELS}, "lockfile changed: + httpx 0.28.1, ~ numpy 2.1.0 → 2.2.0, - foo 1.0"),
         (
             {"wheels": {**BEFORE.wheels, "torch": ("2.8.0", "t2")}},
@@ -43,7 +43,7 @@ def test_nothing_changed() -> None:
         ({"dockerfile": "d2"}, "Dockerfile changed"),
         (
             {"dockerfile": "d2", "files": {"requirements.txt": "r2", "constraints.txt": "c2"}},
-            "constraints.txt, requirements.txt and Dockerfile changed",
+            "constraints.txt, requirements.txt and Dockerfile changed (the same wheels)",
         ),
         (
             {"dockerfile": "d2", "files": {}, "wheels": {}, "shared": ()},
@@ -65,6 +65,11 @@ def test_nothing_changed() -> None:
 )
 def test_a_change_is_a_sentence(news: dict[str, Any], told: str) -> None:
     assert changes(BEFORE, replace(BEFORE, **news)) == (told,)
+
+
+def test_a_dockerfile_is_called_as_it_is() -> None:
+    told = changes(BEFORE, replace(BEFORE, dockerfile="d2"), dockerfile="Dockerfile.gpu")
+    assert told == ("Dockerfile.gpu changed",)
 
 
 def test_many_wheels_are_counted() -> None:
