@@ -16,8 +16,11 @@ _SYSTEM_PACKAGES: Final = re.compile(
 )
 """The folder of the packages that the image's own Python sees, those around it, and what is in it."""
 
-_INSIDE: Final = r"(/lib(/python[\d.*?]+)?(/(site|dist)-packages)?)?"
-"""Where in a folder of their own `--user` and `--prefix` put packages; copied, it brings all of them along."""
+_INSIDE: Final = r"(/local)?(/lib(/python[\d.*?]+)?(/(site|dist)-packages)?)?"
+"""Where in a folder of their own `--user` and `--prefix` put packages; copied, it brings all of them along.
+
+Debian's pip puts them below `local`.
+"""
 
 _HOME: Final = rf"(.*/)?\.local{_INSIDE}|/|/root|/home(/[^/]+)?"
 _PREFIX: Final = re.compile(r"""--prefix[=\s]\s*["']?([^\s"']+)""")

@@ -22,6 +22,7 @@ def verdict(text: str) -> Sharing:
         f"FROM {BASE}\nRUN uv pip install --system x\n",
         f"FROM {BASE} AS b\nRUN pip install --user x\nFROM {BASE}\nCOPY --from=b /root/.local /root/.local\n",
         f"FROM {BASE} AS b\nRUN pip install --prefix=/i x\nFROM {BASE}\nCOPY --from=b /i /usr/local\n",
+        f"FROM {BASE} AS b\nRUN pip install --prefix=/i x\nFROM {BASE}\nCOPY --from=b /i/local /usr/local\n",
         f"FROM {BASE} AS b\nRUN pip install --user x\nFROM {BASE}\nCOPY --from=b /root/.local/lib/site-packages /l\n",
         f"FROM {BASE} AS base\nFROM base AS b\nRUN pip install --user x\nFROM base\nCOPY --from=b /root/.local /r\n",
         f"FROM {BASE}\nRUN /usr/local/bin/python3.11 -m pip install x\n",
