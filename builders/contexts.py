@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from builders.errors import BuildError
 from wheelcache.lock import service_slug
 
 
-def unique_context(folder: Path, real: Path, name: str) -> Path:
+def unique_context(folder: Path, real: Path, name: str, *, beside: Sequence[str] = ()) -> Path:
     """Returns a link to *real* below *folder*, whose own name no other context folder has.
 
     BuildKit takes a file of equal path, size and modification time in a context of an equal folder name for unchanged,
@@ -22,12 +23,14 @@ def unique_context(folder: Path, real: Path, name: str) -> Path:
         folder: where the link may stand; only the link's own name matters.
         real: the context.
         name: a part of the name for people, such as the service's; whatever it holds, the link stays in *folder*.
+        beside: the folders of the build's named contexts: BuildKit keeps those by their names and this one.
 
     Raises:
         BuildError: the link cannot be made.
     """
     real = Path(os.path.realpath(real))
-    link = folder / f"{service_slug(name)}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:12]}"
+    content = b"\0".join(map(os.fsencode, (real, *beside)))
+    link = folder / f"{service_slug(name)}-{hashlib.sha256(content).hexdigest()[:12]}"
     try:
         if link.is_symlink() and link.readlink() == real:
             return link

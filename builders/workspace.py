@@ -102,9 +102,10 @@ def lay_out(folder: Path, dressing: Dressing, *, attempt: int) -> BuildRequest:
     _carry_ignore_rules(service.dockerfile, copy)
     compose = service.compose
     contexts = dict(compose.additional_contexts) if compose is not None else {}
+    beside = [f"{name}={place}" for name, place in sorted(contexts.items())]
     contexts |= {name: f"docker-image://{image}" for name, image in dressing.images.items()}
     return BuildRequest(
-        context=unique_context(folder, service.context, service.name),
+        context=unique_context(folder, service.context, service.name, beside=beside),
         dockerfile=copy,
         target=service.stage,
         build_args=dict(service.args),

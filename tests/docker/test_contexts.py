@@ -16,9 +16,10 @@ from wheelcache.programs import run_program
 pytestmark = pytest.mark.engine
 
 
-def files_of(context: Path) -> dict[str, str]:
-    """Builds a context into a tar archive and returns its files."""
+def files_of(context: Path, **named: Path) -> dict[str, str]:
+    """Builds a context, with *named* ones, into a tar archive and returns its files."""
     argv = ["docker", "buildx", "build", "--file", str(context / "Dockerfile"), "--output", "type=tar,dest=-"]
+    argv += [f"--build-context={name}={folder}" for name, folder in named.items()]
     done = run_program([*argv, str(context)])
     assert done.is_done, done.reason()
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
@@ -43,6 +44,18 @@ def test_services_whose_context_folders_have_one_name_get_their_own_files(engine
     contexts = [make_context(tmp_path / service / "app", service) for service in ("a", "b")]
     links = [unique_context(tmp_path / "links", context, "app") for context in contexts]
     assert [files_of(link) for link in (*links, links[0])] == [{"app.txt": "a"}, {"app.txt": "b"}, {"app.txt": "a"}]
+
+
+def test_so_do_named_contexts_of_one_name_and_one_that_is_another_folder_now(engine: Engine, tmp_path: Path) -> None:
+    app = make_context(tmp_path / "app", "main")
+    (app / "Dockerfile").write_text("FROM scratch\nCOPY --from=extra app.txt /\n")
+    extras = [make_context(tmp_path / service / "extra", service) for service in ("a", "b")]
+
+    def text(service: str, extra: Path) -> str:
+        link = unique_context(tmp_path / "links", app, service, beside=[str(extra)])
+        return files_of(link, extra=extra)["app.txt"]
+
+    assert [text(*each) for each in (("one", extras[0]), ("two", extras[1]), ("one", extras[1]))] == ["a", "b", "b"]
 
 
 def test_a_changed_file_is_seen_through_the_link(engine: Engine, tmp_path: Path) -> None:

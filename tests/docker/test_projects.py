@@ -5,16 +5,19 @@ Every wheel comes from an index on loopback; containers and builds reach no netw
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import time
+import tomllib
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import tomli_w
 from support.debs import make_archive
 from support.images import LOCK_LABEL, added, output_of
 from support.project import UserProject, assert_built_sealed, ended
@@ -187,16 +190,34 @@ def test_a_requirement_from_version_control_is_built_online_or_refused(project: 
 
 
 def test_context_folders_of_one_name_keep_their_own_files(project: UserProject, base: str) -> None:
+    """The files are of equal size and time; so are those of the contexts beside."""
+    dockerfile = (
+        f"FROM {base}\nRUN pip install --no-cache-dir extra\nCOPY app.py /srv/\nCOPY --from=more app.py /srv/more.py\n"
+    )
     for name in ("a", "b"):
-        files = {
-            "Dockerfile": f"FROM {base}\nRUN pip install --no-cache-dir extra\nCOPY app.py /srv/\n",
-            "app.py": f"print('{name}')\n",
+        files = {"app/Dockerfile": dockerfile, "app/app.py": f"print('{name}')\n", "more/app.py": f"print('m{name}')\n"}
+        project.add(name, files)
+        for file in ("app/app.py", "more/app.py"):
+            os.utime(project.root / name / file, (1_700_000_000, 1_700_000_000))
+    settings = tomllib.loads((project.root / "wheelcache.toml").read_text())
+    project.write({"wheelcache.toml": tomli_w.dumps({"indexes": settings["indexes"], "compose": ["compose.yml"]})})
+
+    def built(beside: dict[str, str]) -> list[str]:
+        services = {
+            name: {
+                "image": project.image(name),
+                "build": {"context": f"{name}/app", "additional_contexts": {"more": f"{other}/more"}},
+            }
+            for name, other in beside.items()
         }
-        project.add(name, files, context=f"{name}/app")
-        os.utime(project.root / name / "app" / "app.py", (1_700_000_000, 1_700_000_000))
-    ran = project.wheelcache("build")
-    assert ran.code == 0, ran.stderr
-    assert [output_of(project.image(name), "python3", "/srv/app.py") for name in ("a", "b")] == ["a\n", "b\n"]
+        project.write({"compose.yml": json.dumps({"services": services})})
+        ran = project.wheelcache("build")
+        assert ran.code == 0, ran.stderr
+        look = "cd /srv && python3 app.py && python3 more.py"
+        return [output_of(project.image(name), "sh", "-c", look) for name in beside]
+
+    assert built({"a": "a", "b": "b"}) == ["a\nma\n", "b\nmb\n"]
+    assert built({"a": "b"}) == ["a\nmb\n"]
 
 
 def test_an_image_in_which_a_later_step_changed_a_version_gets_no_tag(

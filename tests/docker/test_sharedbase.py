@@ -119,11 +119,12 @@ def test_a_shared_base_is_made_once(base: str, make_base: MakeBase) -> None:
     assert again.size == first.size
 
 
+@pytest.mark.parametrize("versions", [("2.8.0", "2.9.0"), ("2.8.0+cu128", "2.8.1+cu128")])
 def test_with_another_torch_cudas_libraries_are_neither_sent_nor_installed_again(
-    base: str, make_base: MakeBase
+    base: str, make_base: MakeBase, versions: tuple[str, str]
 ) -> None:
-    nvidia = make_wheel("nvidia-cublas-cu12", "12.8", size=1_000_000)
-    torches = (TORCH, make_wheel("torch", "2.9.0"))
+    nvidia = make_wheel("nvidia-cublas-cu12", "12.8", size=1_000_000, seed=uuid.uuid4().hex)
+    torches = [make_wheel("torch", version) for version in versions]
     old, new = (make_base(base, nvidia, torch, find_uv=lambda *_: None) for torch in torches)  # uv would be sent, too
     assert layers(old.ref)[:-1] == layers(new.ref)[:-1]
     assert layers(old.ref)[-1] != layers(new.ref)[-1]
