@@ -29,7 +29,7 @@ def unique_context(folder: Path, real: Path, name: str, *, beside: Sequence[str]
         BuildError: the link cannot be made.
     """
     real = Path(os.path.realpath(real))
-    content = b"\0".join(map(os.fsencode, (real, *beside)))
+    content = os.fsencode("\0".join([str(real), *beside]))
     link = folder / f"{service_slug(name)}-{hashlib.sha256(content).hexdigest()[:12]}"
     try:
         if link.is_symlink() and link.readlink() == real:
