@@ -143,7 +143,12 @@ def _build_image(prepared: Prepared, workshop: Workshop, bases: Bases) -> Servic
         workshop.emit(Note(level="warning", message=f"{service.name}: not obeyed of its compose build: {ignored}"))
     labels = labels_of(prepared, run=workshop.builder.run)
     dressing = dress(
-        prepared, settings=workshop.settings, indexes=workshop.indexes, offline=workshop.offline, labels=labels
+        prepared,
+        settings=workshop.settings,
+        indexes=workshop.indexes,
+        offline=workshop.offline,
+        labels=labels,
+        cache=workshop.cache,
     )
     base = make_shared_base(prepared, workshop, bases)
     steps = [shared_base_step(base, over=engine.image_size(prepared.base))] if base is not None else []

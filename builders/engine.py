@@ -24,6 +24,7 @@ from builders.enginevalues import (
     disk_usage,
     engine_image,
     image_config,
+    is_containerd,
     split_reference,
 )
 from builders.errors import BuildError, EngineError
@@ -255,6 +256,11 @@ class Engine:
             info = self._client.info()
         is_here = self._client.api.base_url == _LOCAL and info.get("Name") == socket.gethostname()
         return data_folder(info) if is_here else None
+
+    def keeps_manifests(self) -> bool:
+        """Tells whether images are in containerd's store, as registries have them, and not in the engine's own."""
+        with door("tell where it keeps images"):
+            return is_containerd(self._client.info())
 
     def disk_usage(self) -> DiskUsage:
         """Returns what `docker system df` says."""

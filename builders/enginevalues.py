@@ -121,9 +121,13 @@ def disk_usage(usage: Mapping[str, Any]) -> DiskUsage:
 
 def data_folder(info: Mapping[str, Any]) -> Path | None:
     """Reads from `GET /info` where the engine keeps images; None where containerd does, in a folder of its own."""
-    is_containerd = any("io.containerd.snapshotter.v1" in entry for entry in info.get("DriverStatus") or ())
     folder = str(info.get("DockerRootDir") or "")
-    return Path(folder) if folder and not is_containerd else None
+    return Path(folder) if folder and not is_containerd(info) else None
+
+
+def is_containerd(info: Mapping[str, Any]) -> bool:
+    """Reads from `GET /info` whether containerd keeps the images."""
+    return any("io.containerd.snapshotter.v1" in entry for entry in info.get("DriverStatus") or ())
 
 
 def split_reference(ref: str) -> tuple[str, str]:

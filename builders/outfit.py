@@ -9,6 +9,7 @@ from builders.attempt import Builder
 from builders.engine import Engine
 from builders.errors import BuildError, EngineError
 from builders.preparing import Prepared
+from builders.registrycache import NO_CACHE, RegistryCache
 from builders.sharedbase import SharedBase, ensure_shared_base, shared_base_refs
 from builders.wheelimage import WheelImage, ensure_wheel_image, wheel_image_ref
 from builders.workspace import Dressing
@@ -34,6 +35,7 @@ class Workshop:
         emit: takes what happens.
         tags: that each image gets beside its own references, in each of its repositories.
         is_pushed: True where images go to their registries once they are checked.
+        cache: where builds look for cache in registries, and leave it.
     """
 
     engine: Engine
@@ -45,6 +47,7 @@ class Workshop:
     emit: Sink
     tags: tuple[str, ...] = ()
     is_pushed: bool = False
+    cache: RegistryCache = NO_CACHE
 
 
 def dress(
@@ -54,6 +57,7 @@ def dress(
     indexes: Sequence[IndexConfig],
     offline: bool,
     labels: Mapping[str, str],
+    cache: RegistryCache = NO_CACHE,
 ) -> Dressing:
     """Returns what a build of a service gets; its images, whose references stand for their content, need not exist yet.
 
@@ -63,6 +67,7 @@ def dress(
         indexes: for an online build.
         offline: True when no step may have a network.
         labels: of the image.
+        cache: where to look for cache in registries, and to leave it.
     """
     base = shared_base_refs(prepared.base_id, prepared.shared.wheels)[-1] if prepared.shared is not None else ""
     wheels = ""
@@ -82,6 +87,8 @@ def dress(
         indexes=indexes,
         pip_timeout=settings.pip_timeout,
         pip_retries=settings.retries,
+        cache_from=cache.sources_of(prepared.name),
+        cache_to=cache.targets_of(prepared.name),
     )
 
 
@@ -104,7 +111,12 @@ def make_shared_base(prepared: Prepared, workshop: Workshop, bases: Bases) -> Sh
         return replace(known, built=False, sent=0, seconds=0.0)
     try:
         made = ensure_shared_base(
-            workshop.engine, workshop.store, base=prepared.base, wheels=shared.wheels, builder=workshop.builder
+            workshop.engine,
+            workshop.store,
+            base=prepared.base,
+            wheels=shared.wheels,
+            builder=workshop.builder,
+            cache=workshop.cache,
         )
     except EngineError:
         raise

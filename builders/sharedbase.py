@@ -20,6 +20,7 @@ from builders.engine import Engine
 from builders.enginevalues import ImageConfig
 from builders.errors import BuildError, EngineError, RefusedError
 from builders.plan import order_of_change
+from builders.registrycache import NO_CACHE, RegistryCache
 from wheelcache.digest import digest_of_json, hex_of
 from wheelcache.lock import LockedWheel
 from wheelcache.store import Store
@@ -78,6 +79,7 @@ def ensure_shared_base(
     wheels: Sequence[LockedWheel],
     builder: Builder,
     interpreter: str = "",
+    cache: RegistryCache = NO_CACHE,
     find_uv: Callable[[ImageConfig, Sequence[LockedWheel]], Path | None] = usable_uv,
 ) -> SharedBase:
     """Returns the shared base of *base* and *wheels*, made when the engine does not have it.
@@ -94,6 +96,7 @@ def ensure_shared_base(
         wheels: what it is to hold beside.
         builder: runs the build.
         interpreter: the Python in the base that gets them; empty for the first one on its PATH.
+        cache: where to look for what another machine made of it, and to leave what is made here.
         find_uv: returns the uv that installs them; where there is none, the base's own pip does.
 
     Raises:
@@ -117,7 +120,7 @@ def ensure_shared_base(
     missing = []
     for ref, group in reversed(chain):
         found = engine.image_config(ref)
-        if found is not None:
+        if found is not None and not cache.lacks(_cache_name(ref), run=builder.run, environ=builder.environ):
             below = replace(below, ref=ref, image_id=found.image_id, size=found.size)
             break
         missing.append((ref, group))
@@ -125,7 +128,7 @@ def ensure_shared_base(
         return below
     uv = find_uv(config, ordered)
     for ref, group in reversed(missing):
-        layer = _Layer(ref=ref, wheels=group, user=config.user, interpreter=interpreter, uv=uv)
+        layer = _Layer(ref=ref, wheels=group, user=config.user, interpreter=interpreter, uv=uv, cache=cache)
         below = layer.put_on(below, engine, store, builder=builder, base=base)
     return below
 
@@ -149,6 +152,10 @@ def missing_groups(
     return list(takewhile(lambda link: engine.image_id(link[0]) is None, reversed(chain)))
 
 
+def _cache_name(ref: str) -> str:
+    return f"base-{ref.rpartition(':')[2]}"
+
+
 def _groups(ordered: Sequence[LockedWheel]) -> list[tuple[LockedWheel, ...]]:
     """Returns wheels in groups that change together."""
     return [tuple(group) for _, group in groupby(ordered, key=lambda wheel: order_of_change(wheel)[0])]
@@ -164,6 +171,7 @@ class _Layer:
         user: the base image's own user.
         interpreter: the Python that gets them; empty for the first one on PATH.
         uv: installs them; None for the base's own pip.
+        cache: in registries.
     """
 
     ref: str
@@ -171,6 +179,7 @@ class _Layer:
     user: str
     interpreter: str
     uv: Path | None
+    cache: RegistryCache
 
     def put_on(self, below: SharedBase, engine: Engine, store: Store, *, builder: Builder, base: str) -> SharedBase:
         """Builds it on another image; returns it, with what both cost.
@@ -197,7 +206,14 @@ class _Layer:
                 )
                 dockerfile.write_text(text, encoding="utf-8")
                 contexts = {context: str(view)} | ({_UV: str(self.uv.parent)} if self.uv is not None else {})
-                request = BuildRequest(context=view, dockerfile=dockerfile, tags=[self.ref], build_contexts=contexts)
+                request = BuildRequest(
+                    context=view,
+                    dockerfile=dockerfile,
+                    tags=[self.ref],
+                    build_contexts=contexts,
+                    cache_from=self.cache.sources_of(_cache_name(self.ref)),
+                    cache_to=self.cache.targets_of(_cache_name(self.ref)),
+                )
                 outcome = builder.build("shared-base", lambda _attempt: request, has_network=lambda _step: False)
         finally:
             with suppress(EngineError):  # a name too many harms nobody; what was built counts

@@ -44,6 +44,8 @@ class Dressing:
         indexes: for online builds.
         pip_timeout: seconds, of the first attempt.
         pip_retries: of each connection, when online.
+        cache_from: where to look for cache, beside what compose says.
+        cache_to: where to leave it, beside what compose says.
     """
 
     reading: Reading
@@ -57,6 +59,8 @@ class Dressing:
     indexes: Sequence[IndexConfig]
     pip_timeout: float
     pip_retries: int
+    cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
 
     @property
     def images(self) -> dict[str, str]:
@@ -119,8 +123,8 @@ def lay_out(folder: Path, dressing: Dressing, *, attempt: int) -> BuildRequest:
         shm_size=compose.shm_size if compose is not None else None,
         ulimits=compose.ulimits if compose is not None else (),
         platforms=compose.platforms if compose is not None else (),
-        cache_from=compose.cache_from if compose is not None else (),
-        cache_to=compose.cache_to if compose is not None else (),
+        cache_from=(*(compose.cache_from if compose is not None else ()), *dressing.cache_from),
+        cache_to=(*(compose.cache_to if compose is not None else ()), *dressing.cache_to),
         metadata_file=folder / "metadata.json",
         # With it BuildKit would look for the images we made in a registry; base images were pulled before then.
         pull=compose is not None and compose.pull and not dressing.offline and not dressing.images,

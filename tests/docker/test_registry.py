@@ -112,11 +112,18 @@ def test_a_registry_that_lets_nobody_in_costs_the_push_and_not_the_build(
     [
         (("build", "--push"), "--push: web: expected an image with a registry"),
         (("--offline", "build", "--push"), "--push: expected a network"),
+        (("--offline", "build", "--cache-from", "r/c"), "--cache-from: expected a network"),
+        (("build", "--cache-to", "type=local,dest=x"), "--cache-to: expected a repository"),
+        (("build", "--cache-to", "r/c"), "--cache-to: expected an engine that keeps images in containerd's store"),
     ],
 )
-def test_what_cannot_be_pushed_is_not_built(project: UserProject, arguments: tuple[str, ...], message: str) -> None:
+def test_what_cannot_be_done_ends_a_build_before_it_begins(
+    project: UserProject, engine: Engine, arguments: tuple[str, ...], message: str
+) -> None:
+    if "r/c" in arguments and engine.keeps_manifests():
+        pytest.skip("THE ENGINE CAN EXPORT CACHES, NOT TESTED")
     project.add("web", SMALL, image="web:1")
     ran = project.wheelcache(*arguments)
-    assert ran.code == ExitCode.USAGE
+    assert ran.code == (ExitCode.ENGINE if arguments[-1] == "r/c" and arguments[0] == "build" else ExitCode.USAGE)
     assert ran.document["error"]["message"].startswith(message)
     assert not (project.root / "pylock.web.toml").exists()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from builders.build import ServiceResult
     from builders.locking import LockedService
     from builders.preparing import Prepared
+    from builders.registrycache import RegistryCache
     from builders.services import Service
 
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 @click.option("--online", is_flag=True, help="Let pip and uv ask their indexes for what the wheels do not cover.")
 @click.option("--dry-run", is_flag=True, help="Show what each service shares and how its Dockerfile's copy differs.")
 @click.option("--push", is_flag=True, help="Push each image to its registry once it is built and checked.")
+@click.option("--cache-from", "sources", multiple=True, metavar="REF", help="A repository to look for layers in.")
+@click.option("--cache-to", "targets", multiple=True, metavar="REF", help="A repository to leave layers in.")
 @global_options
 @click.pass_obj
 def command(
@@ -48,6 +51,8 @@ def command(
     online: bool,
     dry_run: bool,
     push: bool,
+    sources: tuple[str, ...],
+    targets: tuple[str, ...],
 ) -> None:
     """Lock and sync what is needed, then build the services one after another.
 
@@ -56,10 +61,11 @@ def command(
     began = time.monotonic()
     project = with_flags(session.project, files=files)
     session.document["services"] = []
-    if push and session.offline:
-        raise UsageError("--push: expected a network, found --offline", hint="leave one of them out")
+    for option, is_given in (("--push", push), ("--cache-from", sources), ("--cache-to", targets)):
+        if is_given and session.offline:
+            raise UsageError(f"{option}: expected a network, found --offline", hint="leave one of them out")
     with open_yard(session, project, is_eager=True) as yard:
-        handing = _read_handing(project, yard, services, push=push)
+        handing = _read_handing(project, yard, services, push=push, sources=sources, targets=targets)
         if dry_run:
             from wheelcache.cli.plans import show_plans  # noqa: PLC0415 - only plans need it
 
@@ -83,25 +89,34 @@ class _Handing:
     Attributes:
         tags: that they get beside their own references.
         is_pushed: True where they go to their registries.
+        cache: where layers are looked for, and left.
     """
 
     tags: tuple[str, ...]
     is_pushed: bool
+    cache: RegistryCache
 
 
-def _read_handing(project: Project, yard: Yard, services: Sequence[str], *, push: bool) -> _Handing:
+def _read_handing(
+    project: Project, yard: Yard, services: Sequence[str], *, push: bool, sources: Sequence[str], targets: Sequence[str]
+) -> _Handing:
     """Reads what is wanted of images before anything is done for them.
 
     Raises:
         UsageError: it cannot be.
+        EngineError: the engine cannot.
     """
-    from builders.services import choose_services  # noqa: PLC0415 - the builders, only for services
+    from builders.registrycache import check_export, read_cache  # noqa: PLC0415 - the builders, only for services
+    from builders.services import choose_services  # noqa: PLC0415
     from builders.tagging import check_pushable, read_tags  # noqa: PLC0415
 
     if push:
         check_pushable(choose_services(yard.services, services))
     tags = read_tags(project.build.tags, root=project.root, today=lambda: datetime.now(UTC).date(), run=run_program)
-    return _Handing(tags=tags, is_pushed=push)
+    cache = read_cache(sources, targets)
+    if cache.targets:
+        check_export(yard.engine())
+    return _Handing(tags=tags, is_pushed=push, cache=cache)
 
 
 def prepare_services(
@@ -163,6 +178,7 @@ def _build(
         emit=session.emit,
         tags=handing.tags,
         is_pushed=handing.is_pushed,
+        cache=handing.cache,
     )
     check_room(wanted, engine=workshop.engine, store=session.store)
     results = build_services(_failed_first(session, project, wanted), workshop)
