@@ -60,7 +60,7 @@ class RegistryCache:
         return tuple(place.of(name) for place in self.targets)
 
     def lacks(self, name: str, *, run: Runner, environ: Mapping[str, str]) -> bool:
-        """Tells whether the cache of *name* is still to be left; a registry that cannot be asked counts as lacking it."""
+        """Tells whether the cache of *name* is still to be left; where nobody can be asked, it is."""
         inspect = ("docker", "buildx", "imagetools", "inspect", "--raw")
         return any(
             not run([*inspect, place.ref_of(name)], env=environ, timeout=_SECONDS).is_done for place in self.targets

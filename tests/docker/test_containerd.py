@@ -1,4 +1,4 @@
-"""An engine that keeps its images in containerd's store: builds, judgements, sizes, pushes, and caches in a registry."""
+"""An engine that keeps its images in containerd's store: builds, judgements, sizes, pushes, caches in a registry."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def containerd(engine: Engine, base: str, monkeypatch: pytest.MonkeyPatch) -> It
         yield made
 
 
-def test_builds_are_shared_judged_pushed_and_cached(containerd: OwnEngine, registry: Registry, tmp_path: Path) -> None:
+def test_builds_are_shared_judged_pushed_and_cached(
+    containerd: OwnEngine, base: str, registry: Registry, tmp_path: Path
+) -> None:
     with Server() as index, Engine.connect(run=run_program) as engine:
         index.put_index([BULK, GREET])
         project = UserProject(
@@ -49,15 +51,13 @@ def test_builds_are_shared_judged_pushed_and_cached(containerd: OwnEngine, regis
         assert (first.code, set(first.states.values())) == (0, {"built"}), first.stderr
         (shared,) = {row["shared_base"] for row in first.services.values()}
         for name, row in first.services.items():
-            assert (
-                size_above(engine, row["image"], shared) < 20_000_000 < size_above(engine, shared, "python:3.11-slim")
-            )
+            assert size_above(engine, row["image"], shared) < 20_000_000 < size_above(engine, shared, base)
             assert row["pushed"] == {row["image"]: registry.manifest(f"containerd/{name}", "1")[0]}
         assert project.wheelcache("build").states == {"one": "unchanged", "two": "unchanged"}
         assert registry.tags("containerd/cache") == {"main-one", "main-two", f"main-base-{shared.partition(':')[2]}"}
 
         images = containerd.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
-        containerd.docker("rmi", "--force", *(ref for ref in images if ref != "python:3.11-slim"))
+        containerd.docker("rmi", "--force", *(ref for ref in images if ref != base))
         containerd.docker("builder", "prune", "--all", "--force")
         absent = f"{registry.host}/containerd/absent"
         again = project.wheelcache("build", "--cache-from", absent, "--cache-from", place)

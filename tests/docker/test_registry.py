@@ -20,11 +20,15 @@ from wheelcache.errors import ExitCode
 pytestmark = pytest.mark.engine
 
 GREET = make_wheel("greet", "1.2")
-SMALL = {
-    "Dockerfile": "FROM python:3.11-slim AS build\nRUN pip install --target /x greet\nFROM scratch\nCOPY --from=build /x /x\nCOPY app.py /\n",
-    "app.py": "1",
-}
-"""An image of one file; a push of its builder stage's base would take seconds."""
+DOCKERFILE = """\
+FROM python:3.11-slim AS build
+RUN pip install --target /x greet
+FROM scratch
+COPY --from=build /x /x
+COPY app.py /
+"""
+SMALL = {"Dockerfile": DOCKERFILE, "app.py": "1"}
+"""An image of two files; a push of its builder stage's base would take seconds."""
 
 
 @pytest.fixture(scope="module")
