@@ -155,12 +155,16 @@ def _build_image(prepared: Prepared, workshop: Workshop, bases: Bases) -> Servic
     wheels = make_wheel_image(prepared, workshop)
     steps += [wheels_step(wheels, prepared.own_wheels)] if wheels is not None else []
     sent = sum(made.sent for made in (base, wheels) if made is not None)
+    if workshop.elsewhere is not None:
+        dressing = workshop.elsewhere.dress(dressing, engine)
     with tempfile.TemporaryDirectory(prefix="wheelcache-build-") as scratch:
         outcome = workshop.builder.build(
             prepared.name,
             lambda attempt: lay_out(Path(scratch), dressing, attempt=attempt),
             has_network=lambda step: not workshop.offline and has_network(step, dressing.network),
         )
+    if dressing.mark and outcome.failure is None:
+        outcome = replace(outcome, image_id=engine.image_id(dressing.mark) or "")
     # An image gets its tag only once it is checked, and its id covers the label that names what is locked.
     is_checked = outcome.image_id == before
     failure = _failure(outcome) or _unconsumed(dressing.overrides, outcome)
@@ -176,6 +180,8 @@ def _build_image(prepared: Prepared, workshop: Workshop, bases: Bases) -> Servic
             engine.tag(outcome.image_id, ref)
     elif outcome.image_id and not is_checked:
         engine.discard(outcome.image_id)
+    if dressing.mark:
+        engine.remove_image(dressing.mark)
     layers = engine.layers(outcome.image_id) if failure is None else ()
     steps += step_runs(outcome.steps, stages=prepared.reading.findings.stages, arguments=service.args, layers=layers)
     return ServiceResult(

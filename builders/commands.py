@@ -33,6 +33,7 @@ class BuildRequest:
         cache_to: where to export cache to.
         metadata_file: written when the build is done.
         pull: look for newer base images in their registry.
+        builder: that builds; None for the one that is chosen.
         output: where the result goes; `load` puts it into the engine's images, whichever driver builds.
     """
 
@@ -55,6 +56,7 @@ class BuildRequest:
     cache_to: Sequence[str] = ()
     metadata_file: Path | None = None
     pull: bool = False
+    builder: str | None = None
     output: Literal["load", "cacheonly"] = "load"
 
 
@@ -66,6 +68,7 @@ def buildx_build(request: BuildRequest) -> list[str]:
     """
     argv = ["docker", "buildx", "build", "--progress=rawjson", "--provenance=false"]
     argv.append("--load" if request.output == "load" else "--output=type=cacheonly")
+    argv += _optional("--builder", request.builder)
     argv += ["--file", str(request.dockerfile)]
     argv += _repeated("--tag", request.tags)
     argv += _optional("--target", request.target)

@@ -32,7 +32,10 @@ _START_HINT: Final = (
 )
 
 
-_BUILDER_HINT: Final = "docker buildx use default, and unset BUILDX_BUILDER; docker buildx ls shows what is chosen"
+_BUILDER_HINT: Final = (
+    "name it to build there all the same (wheelcache build --builder NAME), or docker buildx use default and unset "
+    "BUILDX_BUILDER; docker buildx ls shows what is chosen"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from builders.chunks import Chunks
 from builders.connecting import ANSWER, Connection, open_connection
@@ -221,6 +221,17 @@ class Engine:
                 content = archive.extractfile(member) if member.isfile() and wanted(member.name) else None
                 if content is not None:
                     yield member.name, content.read()
+
+    def save(self, image: str) -> Iterator[tuple[str, IO[bytes]]]:
+        """Yields the files that *image* is saved as, by their paths: an OCI layout (image-spec), of Docker 25 or later."""
+        with (
+            door(f"save {image}"),
+            tarfile.open(fileobj=Chunks(self._client.images.get(image).save()), mode="r|") as archive,
+        ):
+            for member in archive:
+                content = archive.extractfile(member) if member.isfile() else None
+                if content is not None:
+                    yield member.name, content
 
     def tag(self, image: str, ref: str) -> None:
         """Gives *image* the further reference *ref*, which is taken from any other image."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from builders.attempt import Builder
+from builders.elsewhere import Elsewhere
 from builders.engine import Engine
 from builders.errors import BuildError, EngineError
 from builders.preparing import Prepared
@@ -36,6 +37,7 @@ class Workshop:
         tags: that each image gets beside its own references, in each of its repositories.
         is_pushed: True where images go to their registries once they are checked.
         cache: where builds look for cache in registries, and leave it.
+        elsewhere: the builder of services' images; None for the engine itself.
     """
 
     engine: Engine
@@ -48,6 +50,7 @@ class Workshop:
     tags: tuple[str, ...] = ()
     is_pushed: bool = False
     cache: RegistryCache = NO_CACHE
+    elsewhere: Elsewhere | None = None
 
 
 def dress(
@@ -116,7 +119,7 @@ def make_shared_base(prepared: Prepared, workshop: Workshop, bases: Bases) -> Sh
             base=prepared.base,
             wheels=shared.wheels,
             builder=workshop.builder,
-            cache=workshop.cache,
+            cache=workshop.cache if workshop.elsewhere is None else NO_CACHE,
         )
     except EngineError:
         raise

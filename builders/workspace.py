@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +46,9 @@ class Dressing:
         pip_retries: of each connection, when online.
         cache_from: where to look for cache, beside what compose says.
         cache_to: where to leave it, beside what compose says.
+        builder: that builds; None for the engine itself.
+        layouts: what takes the place of images, for a builder that does not see them: `oci-layout://…` by name.
+        mark: the reference under which such a builder's image comes to the engine; empty for the engine itself.
     """
 
     reading: Reading
@@ -61,6 +64,9 @@ class Dressing:
     pip_retries: int
     cache_from: tuple[str, ...] = ()
     cache_to: tuple[str, ...] = ()
+    builder: str | None = None
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    mark: str = ""
 
     @property
     def images(self) -> dict[str, str]:
@@ -108,6 +114,7 @@ def lay_out(folder: Path, dressing: Dressing, *, attempt: int) -> BuildRequest:
     contexts = dict(compose.additional_contexts) if compose is not None else {}
     beside = [f"{name}={place}" for name, place in sorted(contexts.items())]
     contexts |= {name: f"docker-image://{image}" for name, image in dressing.images.items()}
+    contexts.update(dressing.layouts)
     return BuildRequest(
         context=unique_context(folder, service.context, service.name, beside=beside),
         dockerfile=copy,
@@ -126,6 +133,8 @@ def lay_out(folder: Path, dressing: Dressing, *, attempt: int) -> BuildRequest:
         cache_from=(*(compose.cache_from if compose is not None else ()), *dressing.cache_from),
         cache_to=(*(compose.cache_to if compose is not None else ()), *dressing.cache_to),
         metadata_file=folder / "metadata.json",
+        tags=[dressing.mark] if dressing.mark else [],
+        builder=dressing.builder,
         # With it BuildKit would look for the images we made in a registry; base images were pulled before then.
         pull=compose is not None and compose.pull and not dressing.offline and not dressing.images,
     )

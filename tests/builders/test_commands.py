@@ -38,11 +38,12 @@ def test_every_field_reaches_its_option() -> None:
             cache_to=["type=inline"],
             metadata_file=Path("/m.json"),
             pull=True,
+            builder="far",
             output="cacheonly",
         )
     )
     assert argv[3:] == [
-        "--progress=rawjson", "--provenance=false", "--output=type=cacheonly", "--file", "/d",
+        "--progress=rawjson", "--provenance=false", "--output=type=cacheonly", "--builder", "far", "--file", "/d",
         "--tag", "a:1", "--tag", "b:2", "--target", "final",
         "--build-arg", "A=1", "--build-arg", "FROM_ENVIRONMENT", "--build-arg", "EMPTY=",
         "--build-context", "python:3.11-slim=docker-image://wheelcache/base:k",

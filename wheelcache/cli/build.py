@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--online", is_flag=True, help="Let pip and uv ask their indexes for what the wheels do not cover.")
 @click.option("--dry-run", is_flag=True, help="Show what each service shares and how its Dockerfile's copy differs.")
 @click.option("--push", is_flag=True, help="Push each image to its registry once it is built and checked.")
+@click.option("--builder", metavar="NAME", help="Build with this builder of docker buildx, and load what it built.")
 @click.option("--cache-from", "sources", multiple=True, metavar="REF", help="A repository to look for layers in.")
 @click.option("--cache-to", "targets", multiple=True, metavar="REF", help="A repository to leave layers in.")
 @global_options
@@ -51,6 +54,7 @@ def command(
     online: bool,
     dry_run: bool,
     push: bool,
+    builder: str | None,
     sources: tuple[str, ...],
     targets: tuple[str, ...],
 ) -> None:
@@ -58,14 +62,19 @@ def command(
 
     Example: wheelcache build ml --dry-run
     """
+    from builders.elsewhere import choose_builder  # noqa: PLC0415 - the builders, only for services
+
     began = time.monotonic()
     project = with_flags(session.project, files=files)
     session.document["services"] = []
     for option, is_given in (("--push", push), ("--cache-from", sources), ("--cache-to", targets)):
         if is_given and session.offline:
             raise UsageError(f"{option}: expected a network, found --offline", hint="leave one of them out")
-    with open_yard(session, project, is_eager=True) as yard:
-        handing = _read_handing(project, yard, services, push=push, sources=sources, targets=targets)
+    choice = choose_builder(builder, run=run_program, environ=os.environ)
+    with open_yard(session, project, is_eager=True, environ=choice.environ) as yard:
+        handing = _read_handing(
+            project, yard, services, push=push, builder=choice.elsewhere, sources=sources, targets=targets
+        )
         if dry_run:
             from wheelcache.cli.plans import show_plans  # noqa: PLC0415 - only plans need it
 
@@ -90,15 +99,24 @@ class _Handing:
         tags: that they get beside their own references.
         is_pushed: True where they go to their registries.
         cache: where layers are looked for, and left.
+        builder: apart from the engine, that builds them; None for the engine itself.
     """
 
     tags: tuple[str, ...]
     is_pushed: bool
     cache: RegistryCache
+    builder: str | None
 
 
 def _read_handing(
-    project: Project, yard: Yard, services: Sequence[str], *, push: bool, sources: Sequence[str], targets: Sequence[str]
+    project: Project,
+    yard: Yard,
+    services: Sequence[str],
+    *,
+    push: bool,
+    builder: str | None,
+    sources: Sequence[str],
+    targets: Sequence[str],
 ) -> _Handing:
     """Reads what is wanted of images before anything is done for them.
 
@@ -114,9 +132,9 @@ def _read_handing(
         check_pushable(choose_services(yard.services, services))
     tags = read_tags(project.build.tags, root=project.root, today=lambda: datetime.now(UTC).date(), run=run_program)
     cache = read_cache(sources, targets)
-    if cache.targets:
+    if cache.targets and builder is None:
         check_export(yard.engine())
-    return _Handing(tags=tags, is_pushed=push, cache=cache)
+    return _Handing(tags=tags, is_pushed=push, cache=cache, builder=builder)
 
 
 def prepare_services(
@@ -162,6 +180,7 @@ def _build(
     session: Session, project: Project, yard: Yard, wanted: Sequence[Prepared], handing: _Handing
 ) -> list[ServiceResult]:
     from builders.build import build_services  # noqa: PLC0415
+    from builders.elsewhere import Elsewhere  # noqa: PLC0415
     from builders.engineroom import check_room  # noqa: PLC0415
     from builders.outfit import Workshop  # noqa: PLC0415
 
@@ -181,7 +200,10 @@ def _build(
         cache=handing.cache,
     )
     check_room(wanted, engine=workshop.engine, store=session.store)
-    results = build_services(_failed_first(session, project, wanted), workshop)
+    with TemporaryDirectory(prefix="wheelcache-layouts-") as folder:
+        if handing.builder is not None:
+            workshop = replace(workshop, elsewhere=Elsewhere(name=handing.builder, folder=Path(folder)))
+        results = build_services(_failed_first(session, project, wanted), workshop)
     places = [each.name for each in wanted]
     return sorted(results, key=lambda result: places.index(result.name))
 

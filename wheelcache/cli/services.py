@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -28,10 +28,14 @@ class Yard:
         project: with the command line's flags applied.
         is_eager: True to ask each image for its interpreter even where a lockfile records the answer. The engine is
             connected while compose and the Dockerfiles are read then: a fifth of a build in which nothing has changed.
+        environ: the environment that the engine and its builder are chosen by.
         resources: closes what was opened.
     """
 
-    def __init__(self, session: Session, project: Project, *, is_eager: bool, resources: ExitStack) -> None:
+    def __init__(
+        self, session: Session, project: Project, *, is_eager: bool, environ: Mapping[str, str], resources: ExitStack
+    ) -> None:
+        self._environ = environ
         self._session = session
         self._project = project
         self._resources = resources
@@ -68,7 +72,9 @@ class Yard:
 
         def connect() -> None:
             try:
-                connecting.set_result(Engine.connect(run=run_program, emit=session.emit, stop=session.stop))
+                connecting.set_result(
+                    Engine.connect(run=run_program, environ=self._environ, emit=session.emit, stop=session.stop)
+                )
             except BaseException as error:  # noqa: BLE001 - raised again by whoever needs the engine
                 connecting.set_exception(error)
 
@@ -86,7 +92,7 @@ class Yard:
             logs=session.cache_root / "v1" / "logs",
             retries=self._project.build.retries,
             stop=session.stop,
-            environ=dict(os.environ),
+            environ=dict(self._environ),
         )
 
     def lock(
@@ -118,7 +124,9 @@ def _close_engine(connecting: Future[Engine]) -> None:
 
 
 @contextmanager
-def open_yard(session: Session, project: Project, *, is_eager: bool) -> Iterator[Yard]:
+def open_yard(
+    session: Session, project: Project, *, is_eager: bool, environ: Mapping[str, str] = os.environ
+) -> Iterator[Yard]:
     """Opens what a run does with services, and closes it in the end."""
     with ExitStack() as resources:
-        yield Yard(session, project, is_eager=is_eager, resources=resources)
+        yield Yard(session, project, is_eager=is_eager, environ=environ, resources=resources)
