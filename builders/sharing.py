@@ -135,7 +135,7 @@ def _reason_among(stages: Stages, install: Install, installs: Sequence[Install])
 
 
 def _may_be_another_python(install: Install, base: str) -> bool:
-    program = install.python or install.interpreter.split()[0]
+    program = install.python or install.interpreter.partition(" ")[0]
     folder, _, name = program.rpartition("/")
     version = re.search(r"3\.\d+", name)
     if folder not in {"", "/usr/local/bin"} or name.startswith("pypy"):
