@@ -223,7 +223,7 @@ class Engine:
                     yield member.name, content.read()
 
     def save(self, image: str) -> Iterator[tuple[str, IO[bytes]]]:
-        """Yields the files that *image* is saved as, by their paths: an OCI layout (image-spec), of Docker 25 or later."""
+        """Yields the files that *image* is saved as, by their paths: an OCI layout (image-spec) since Docker 25."""
         with (
             door(f"save {image}"),
             tarfile.open(fileobj=Chunks(self._client.images.get(image).save()), mode="r|") as archive,
