@@ -35,14 +35,17 @@ def read_run(step: Step, files: Files | None = None) -> Script:
         text = "\n".join([text, *(heredoc.raw.rstrip("\n") for heredoc in instruction.heredocs)])
     if basename(setting.shell[0]) not in SHELLS:
         return Script(commands=(), unread=(text,))
-    return read_script(
-        text,
-        environment=environment,
-        cwd=setting.workdir,
-        complete=setting.knows_base,
-        files=files,
-        outputs=_outputs(setting.platform),
-    )
+    try:
+        return read_script(
+            text,
+            environment=environment,
+            cwd=setting.workdir,
+            complete=setting.knows_base,
+            files=files,
+            outputs=_outputs(setting.platform),
+        )
+    except RecursionError:  # nested deeper than anybody writes by hand
+        return Script(commands=(), unread=(text,))
 
 
 def _outputs(platform: str) -> dict[str, str]:

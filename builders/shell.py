@@ -14,7 +14,7 @@ from builders import shellsyntax as tree
 from builders.shellcommand import Command, Files, Script
 from builders.shellstate import ShellState
 from builders.shelltests import decide, found_by_grep
-from builders.shellwords import ASSIGNMENT, Token, Word, expand_assignment, expand_word
+from builders.shellwords import ASSIGNMENT, Word, expand_assignment, expand_word
 from builders.wrappers import unwrap
 
 Status = Literal["true", "false", "assumed", "unknown"]
@@ -26,7 +26,9 @@ _CERTAIN: Final[Mapping[str, Status]] = {"true": "true", ":": "true", "false": "
 _ASKING: Final = frozenset({"command", "which", "type", "grep", "cmp", "diff", "hash"})
 """Commands that people run for their exit status."""
 
+_ASSIGNS: Final = re.compile(r"[A-Za-z_]\w*\+?=")
 _LONGEST_LOOP: Final = 100
+_MOST_COMMANDS: Final = 2000  # then a loop is followed once more, and a function not at all
 _DEEPEST_CALL: Final = 10
 
 
@@ -207,7 +209,8 @@ class _Walker:
         words = [word for token in command.words or () for word in expand_word(token, self.state.lookup)]
         for word in words:
             self._read_nested(word, condition)
-        is_known = all(word.sure and not word.has_glob for word in words) and len(words) <= _LONGEST_LOOP
+        is_short = len(words) <= _LONGEST_LOOP and len(self.commands) < _MOST_COMMANDS
+        is_known = is_short and all(word.sure and not word.has_glob for word in words)
         rounds = [word.text for word in words] if is_known and command.words is not None else [None]
         for value in rounds:
             self.state.variables[command.name] = value
@@ -235,7 +238,7 @@ class _Walker:
 
     def _simple(self, command: tree.Simple, condition: str) -> Status:
         assigned: dict[str, str | None] = {}
-        leading = list(takewhile(_assigns, command.tokens))
+        leading = list(takewhile(lambda token: _ASSIGNS.match(token.text), command.tokens))
         for token in leading:
             word = expand_assignment(token, self.state.lookup)
             if match := ASSIGNMENT.fullmatch(word.text):
@@ -274,7 +277,8 @@ class _Walker:
         if not words:
             self.state.variables.update(assigned)
             return "assumed"
-        if words[0].sure and words[0].text in self.functions and self.calls < _DEEPEST_CALL:
+        functions = self.functions if self.calls < _DEEPEST_CALL and len(self.commands) < _MOST_COMMANDS else {}
+        if words[0].sure and words[0].text in functions:
             return self._call(words, condition)
         bare = unwrap(words)
         words, assigned = bare.words, {**assigned, **bare.assigned}
@@ -392,7 +396,3 @@ def _joined(operator: str, status: Status, new: Status) -> Status:
     if operator == "||":
         return new if status == "false" or new == "true" else status
     return new
-
-
-def _assigns(token: Token) -> bool:
-    return re.match(r"[A-Za-z_]\w*\+?=", token.text) is not None

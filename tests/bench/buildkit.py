@@ -97,7 +97,8 @@ class Engine:
         """True when there is one."""
         if shutil.which("docker") is None:
             return False
-        return subprocess.run(["docker", "buildx", "inspect"], capture_output=True, check=False).returncode == 0
+        asked = (["docker", "version"], ["docker", "buildx", "inspect"])
+        return all(subprocess.run(argv, capture_output=True, check=False).returncode == 0 for argv in asked)
 
     def outline(self, text: str, images: Iterable[str], args: Mapping[str, str]) -> Answer:
         """Returns the outline of *text*.

@@ -9,7 +9,7 @@ rewritten  built sealed, from a copy with words added
 left       no pip or uv command installs anything
 online     something cannot be locked, or would not keep to the mounted wheels: built with the indexes at hand
 refused    not a Dockerfile, nor for BuildKit; one that lacks build arguments is read again with some given
-wrong      a copy that differs in more than the added words; one that BuildKit does not parse, or reads otherwise than
+wrong      a copy that differs in more than the added words, or lacks them where something installs; one that BuildKit does not parse, or reads otherwise than
            the original; another judgement than BuildKit's whether it is a Dockerfile; an exception; more than 5 s
 
 That a copy differs in no more is seen in three ways: the added words taken out give the original byte for byte (but for
@@ -56,7 +56,9 @@ SLOWEST = 5.0
 
 _NAMED = re.compile(r"(Dockerfile|Containerfile)(\..+)?|.+\.(Dockerfile|Containerfile)", re.IGNORECASE)
 _ADDED = re.compile(
-    r"( --network=none| --mount=type=bind,from=\S+,source=\S+,target=\S+| --mount=type=secret,id=\S+,target=\S+)+"
+    r"( --network=none"
+    rf"| --mount=type=bind,from={WHEELS_CONTEXT},source=/[^\s,]+,target=/[^\s,]+"
+    r"| --mount=type=secret,id=wheelcache-(pip|uv),target=/etc/[^\s,]+,required=true,mode=0444)+"
 )
 _NEWER = re.compile(
     r"unknown flag: (--)?(parents|exclude|security|device|unpack|keep-git-dir|checksum|start-interval)\b"
@@ -103,6 +105,8 @@ class Judges:
 def main() -> int:
     """Judges every file and prints the table."""
     options = _options()
+    if not options.folder.is_dir():
+        raise SystemExit(f"{options.folder}: expected a folder")
     files = find_dockerfiles(options.folder)
     if not files:
         raise SystemExit(f"{options.folder}: expected Dockerfiles, found no regular file")
@@ -179,7 +183,8 @@ def _judge(path: Path, name: str, judges: Judges, args: Mapping[str, str]) -> Ou
         added=[(each.line, each.words.strip()) for each in copy.insertions],
         seconds=time.process_time() - began,
     )
-    wrong = [*_differences(reading.dockerfile.text, copy), *_misreadings(reading, copy, judges, outcome)]
+    wrong = [*_differences(reading.dockerfile.text, copy), *_missed(reading, copy)]
+    wrong += _misreadings(reading, copy, judges, outcome)
     if outcome.seconds > SLOWEST:
         wrong.append(f"it took {outcome.seconds:.1f} s")
     if wrong:
@@ -200,10 +205,18 @@ def _differences(original: str, copy: Rewritten) -> Iterator[str]:
         at = start
         if not _ADDED.fullmatch(added.words):
             yield f"line {added.line}: it adds {added.words!r}"
-        if not re.search(r"(?i)((^|[\n\ufeff])[ \t\v\f\r]*RUN|\s--[a-z]+=\S+)\Z", rest[:start]):
+        if not re.search(r"(?i)((^|[\n\ufeff])[ \t\v\f\r]*RUN|\s--[a-z]+=\S+)\Z", rest[max(0, start - 4096) : start]):
             yield f"line {added.line}: it adds words after {rest[:start][-20:]!r}"
     if "".join([*pieces, rest[at:]]) != copy.text:
         yield "the copy differs in more than the added words"
+
+
+def _missed(reading: Reading, copy: Rewritten) -> Iterator[str]:
+    """Yields the RUNs that install something and got no words, though they mount no wheels themselves."""
+    done = {added.line for added in copy.insertions} | set(copy.untouched)
+    for install in reading.installs:
+        if reading.dockerfile.instructions[install.instruction].keyword == "RUN" and install.line not in done:
+            yield f"line {install.line}: it installs, and nothing is added"
 
 
 def _misreadings(reading: Reading, copy: Rewritten, judges: Judges, outcome: Outcome) -> Iterator[str]:

@@ -225,6 +225,7 @@ def test_where_the_context_can_be_looked_at_a_copy_that_lacks_the_file_is_passed
             "RUN python -c 'x' <<E\nsubprocess: pip install x\nE",
             "pip is called in a way that is not read: pip install x",
         ),
+        (f"RUN {'$(' * 3000} pip install x", "pip is called in a way that is not read: pip install x"),
         ('SHELL ["python", "-c"]\nRUN pip install x', "pip is called in a way that is not read: pip install x"),
     ],
 )

@@ -184,6 +184,12 @@ def test_a_script_that_runs_itself_is_read_no_deeper_than_makes_sense():
     assert 1 < len(script.commands) < 20
 
 
+def test_loops_and_functions_that_multiply_are_not_followed_to_their_end():
+    loops = "for i in 1 2 3 4 5 6 7 8 9; do " * 7 + "pip install x$i; " + "done; " * 7
+    assert 1000 < len(read(loops).commands) < 5000
+    assert 1000 < len(read("f() { true; f; f; f; f; }; f").commands) < 5000
+
+
 def test_a_function_knows_its_arguments():
     commands = read('f() { pip install "x==$1" $2; }; f 1 y; f $(cat v)').commands
     words = [[word.text for word in each.words[2:] if word.sure] for each in commands if each.name == "pip"]
