@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import partial
-from posixpath import dirname, join, normpath
+from posixpath import basename, dirname, join, normpath
 from typing import Final
 
 from builders.contextfiles import ContextFiles, ContextPath, Found, InlineFile, Unmapped, copies_of
@@ -145,6 +146,9 @@ class Locator:
 
 def _found(paths: Iterable[str], doubts: list[str], find: Find) -> Iterable[tuple[ContextPath | InlineFile, str]]:
     for path in paths:
+        if fnmatchcase(basename(path), "pylock*.toml"):
+            doubts.append(f"{path} is a lockfile (PEP 751), not a list of requirements")
+            continue
         if path.endswith((".toml", "/setup.py", "/setup.cfg")):
             doubts.append(f"{path} is a project, not a list of requirements")
             continue

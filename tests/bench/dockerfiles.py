@@ -9,8 +9,9 @@ rewritten  built sealed, from a copy with words added
 left       no pip or uv command installs anything
 online     something cannot be locked, or would not keep to the mounted wheels: built with the indexes at hand
 refused    not a Dockerfile, nor for BuildKit; one that lacks build arguments is read again with some given
-wrong      a copy that differs in more than the added words, or lacks them where something installs; one that BuildKit does not parse, or reads otherwise than
-           the original; another judgement than BuildKit's whether it is a Dockerfile; an exception; more than 5 s
+wrong      a copy that differs in more than the added words, or lacks them where something installs; one that BuildKit
+           does not parse, or reads otherwise than the original; another judgement than BuildKit's whether it is a
+           Dockerfile; an exception; more than 5 s
 
 That a copy differs in no more is seen in three ways: the added words taken out give the original byte for byte (but for
 a `# syntax=` line that may be dropped); BuildKit's parser, where its package is installed, finds the same instructions

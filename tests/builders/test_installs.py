@@ -207,6 +207,10 @@ def test_where_the_context_can_be_looked_at_a_copy_that_lacks_the_file_is_passed
             "COPY . /\nRUN uv pip install --system -r /pyproject.toml",
             "/pyproject.toml is a project, not a list of requirements",
         ),
+        (
+            "COPY . /\nRUN uv pip install --system -r /pylock.gpu.toml",
+            "/pylock.gpu.toml is a lockfile (PEP 751), not a list of requirements",
+        ),
         ("RUN pip install -c https://u:p@h/c.txt x", "https://h/c.txt is fetched while the command runs"),
         ("RUN --mount=type=cache,target=/c pip install -r /c/r.txt", "/c/r.txt stands on a cache mount"),
         ("RUN pip install $WHAT", "the argument '…' is only known when the command runs"),
