@@ -85,7 +85,7 @@ def why_alone(sharer: Sharer, sharers: Sequence[Sharer], sets: Sequence[SharedSe
         sets: as planned for *sharers*.
     """
     if not sharer.heavy:
-        return "none of its wheels is heavy (20 MB or more)"
+        return "it installs no heavy wheel (20 MB or more) that stays"
     near = [other for other in sharers if other.heavy & sharer.heavy and other.name != sharer.name]
     if not near:
         return "no other service that can share has heavy wheels in common with it"

@@ -181,6 +181,12 @@ CASES = {
         why="has another target",
         is_built=False,
     ),
+    "gone": Case(
+        row="a heavy wheel that the Dockerfile uninstalls again",
+        dockerfile=f"{PLAIN}RUN pip uninstall --yes bulk\n",
+        why="it installs no heavy wheel (20 MB or more) that stays",
+        is_built=False,
+    ),
     "venv": Case(
         row="pip or uv into a virtual environment, copied between stages or not; `uv sync`",
         dockerfile=f"FROM BASE\n{VENV}{COPY}{INTO_VENV}",
