@@ -67,7 +67,9 @@ def buildx_build(request: BuildRequest) -> list[str]:
     content another image id.
     """
     argv = ["docker", "buildx", "build", "--progress=rawjson", "--provenance=false"]
-    argv.append("--load" if request.output == "load" else "--output=type=cacheonly")
+    # An engine unpacks what it loads: another builder would compress gigabytes for nothing.
+    load = "--load" if request.builder is None else "--output=type=docker,compression=uncompressed"
+    argv.append(load if request.output == "load" else "--output=type=cacheonly")
     argv += _optional("--builder", request.builder)
     argv += ["--file", str(request.dockerfile)]
     argv += _repeated("--tag", request.tags)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from builders.commands import BuildRequest, buildx_build, compose_config
@@ -53,6 +54,11 @@ def test_every_field_reaches_its_option() -> None:
         "--cache-from", "type=registry,ref=r", "--cache-to", "type=inline", "--metadata-file", "/m.json", "--pull",
         "--", "/c",
     ]  # fmt: skip
+
+
+def test_what_another_builder_made_comes_to_the_engine_uncompressed() -> None:
+    argv = buildx_build(replace(PLAIN, builder="far"))
+    assert argv[5:8] == ["--output=type=docker,compression=uncompressed", "--builder", "far"]
 
 
 def test_a_secret_file_with_a_comma_in_its_path_stays_one_field() -> None:
