@@ -12,8 +12,8 @@ import pytest
 
 from builders.connecting import Connection
 from builders.engine import Engine, EntrypointMissingError
-from builders.registries import MissingImageError
 from builders.errors import BuildError, EngineError
+from builders.registries import MissingImageError
 from wheelcache.errors import ExitCode
 from wheelcache.programs import run_program
 
