@@ -24,7 +24,7 @@ Environ = Callable[..., dict[str, str]]
 
 @pytest.fixture(scope="module")
 def second() -> Iterator[OwnEngine]:
-    with own_engine(configuration={}) as engine:
+    with own_engine() as engine:
         yield engine
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,9 +27,7 @@ DOCKERFILE = "FROM python:3.11-slim\nCOPY requirements.txt .\nRUN pip install --
 def containerd(engine: Engine, base: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnEngine]:
     """An engine with such a store, which has the base image, and which every program of the test talks to."""
     with own_engine(configuration={"features": {"containerd-snapshotter": True}}) as made:
-        with subprocess.Popen(["docker", "save", base], stdout=subprocess.PIPE) as save:
-            argv = ["docker", "load", "--quiet"]
-            subprocess.run(argv, stdin=save.stdout, env=made.environ, check=True, capture_output=True)
+        made.take(base)
         monkeypatch.setenv("DOCKER_HOST", made.unix)
         yield made
 

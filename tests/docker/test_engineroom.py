@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.ownengine import OwnEngine, own_engine
-from support.program import needs_root
+from support.engines import OwnEngine, own_engine
 from support.project import UserProject
 from support.server import Server
 from support.wheels import make_wheel
 
-pytestmark = [
-    pytest.mark.engine,
-    needs_root,
-    pytest.mark.skipif(shutil.which("dockerd") is None, reason="NO dockerd, NOT TESTED"),
-]
+pytestmark = pytest.mark.engine
 
 RUN = uuid.uuid4().hex[:10]
 LARGE = make_wheel("large", "1.0", size=40_000_000, seed=RUN)
@@ -34,13 +25,8 @@ WRITE = "RUN --network=none head -c 2000000000 /dev/urandom > /file\n"
 @pytest.fixture(scope="module")
 def small(base: str) -> Iterator[OwnEngine]:
     """An engine with 800 MB of disk and 300 MB of memory, in which the base image is."""
-    folder = Path(tempfile.mkdtemp(prefix="wcengine", dir="/tmp"))
-    folder.rmdir()
-    with own_engine(folder, disk=800_000_000, memory=300_000_000) as engine:
-        with subprocess.Popen(["docker", "save", base], stdout=subprocess.PIPE) as save:
-            subprocess.run(
-                ["docker", "load", "--quiet"], env={**os.environ, **engine.environ}, stdin=save.stdout, check=True
-            )
+    with own_engine(disk=800_000_000, memory=300_000_000) as engine:
+        engine.take(base)
         yield engine
 
 
@@ -54,8 +40,7 @@ def index() -> Iterator[Server]:
 @pytest.fixture
 def shop(small: OwnEngine, base: str, index: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UserProject:
     """A project of the service `web`, which installs the large wheel, on the small engine; it goes with the engine."""
-    for name, value in small.environ.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DOCKER_HOST", small.unix)
     made = UserProject(tmp_path / "project", cache=tmp_path / "cache", index=f"{index.url}/simple/", key=RUN)
     made.add("web", {"requirements.txt": "large\n", "Dockerfile": f"FROM {base}\n{INSTALL}"})
     return made
