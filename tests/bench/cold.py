@@ -1,6 +1,7 @@
 """Cold run of the demo: `wheelcache lock`, `sync`, `build` beside `docker compose build`, one after the other.
 
-    python tests/bench/cold.py [--side compose|wheelcache] [--scratch DIR] [--json FILE] [--compose-requirement]
+    python tests/bench/cold.py [--side compose|wheelcache] [--wheels DIR] [--scratch DIR] [--json FILE]
+                               [--compose-requirement]
 
 Runs as root on Linux. Each side has a Docker engine of its own with empty data, seeded with nothing but the base image
 (from the machine's engine, see Dockerfiles/provision.sh), a network namespace of its own, in which bytes fetched are
@@ -47,7 +48,9 @@ def main() -> int:
     if options.side != "wheelcache":
         needed = composeside.NEEDED + options.compose_requirement * composeside.NEEDED_FOR_REQUIREMENT
         require_free(logs.parent, needed, "docker compose build of the demo")
-        result["compose"] = composeside.run_compose(logs.parent, logs, with_requirement=options.compose_requirement)
+        result["compose"] = composeside.run_compose(
+            logs.parent, logs, with_requirement=options.compose_requirement, wheels=options.wheels
+        )
         _save(options.json, result)
     if options.side != "compose":
         require_free(logs.parent, wheelcacheside.NEEDED, "the demo with wheelcache")
@@ -77,6 +80,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="default: a new folder below /var/tmp")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was found there, too")
     parser.add_argument("--compose-requirement", action="store_true", help="let compose, too, add the requirement")
+    parser.add_argument("--wheels", type=Path, metavar="DIR", help="let compose's pip get the wheels from this folder")
     parser.add_argument("--wheelcache", metavar="PROGRAM", default=_wheelcache(), help="default: %(default)s")
     return parser.parse_args()
 
@@ -107,6 +111,7 @@ def _costs(result: dict[str, Any]) -> str:
 
     rows = [row(f"{label}: time, fetched", lambda side, name=name: step(side, name)) for name, label in STEPS.items()]
     rows += [
+        row("cold: with a full store, of compose's time", lambda side: _share(side, result), "0.6"),
         row("cold: of it lock, sync, build", _split),
         row("cold: fetched, by its own account", lambda side: amount(side["steps"]["cold"]["said_fetched"])),
         row("cold: growth of the engine's data folder", lambda side: amount(side["engine_growth"])),
@@ -116,6 +121,13 @@ def _costs(result: dict[str, Any]) -> str:
         row("cold: engine and store", lambda side: amount(side["engine_growth"] + side.get("store", 0)), "13 GB"),
     ]
     return table(["the demo, four services, three with torch", "docker compose build", "wheelcache", "limit"], rows)
+
+
+def _share(side: dict[str, Any], result: dict[str, Any]) -> str:
+    """Returns how a build with a full store compares with compose's, whose network may be a fast one: `--wheels`."""
+    build = side["steps"]["cold"].get("commands", {}).get("build")
+    compose = result.get("compose", {}).get("steps", {}).get("cold", {}).get("seconds")
+    return f"{build / compose:.3f}" if build and compose else "-"
 
 
 def _split(side: dict[str, Any]) -> str:
