@@ -21,21 +21,20 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
+from builders.buildx import THROUGH_DOCKER
 from builders.commands import BuildRequest, buildx_build
 from builders.errors import BuildError
 from builders.failures import Failure, classify, plain
 from builders.rawjson import BuildProgress, StepResult, add_up
 from wheelcache.events import BuildStarted, Sink, Waiting
 from wheelcache.lock import service_slug
-from wheelcache.programs import ProgramMissingError, ProgramStoppedError, Runner
+from wheelcache.programs import ProgramStoppedError, Runner
 
 KEPT_LOGS = 20
 """Log files kept for each image, the newest."""
 
 SHOWN_LINES = 15
 """Lines of a failed step that are shown; its whole log stands on disk."""
-
-_LEASH = ("setpriv", "--pdeathsig", "TERM", "--")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +75,7 @@ class Builder:
         retries: how often a build is tried again at most.
         stop: set when the user interrupts.
         environ: the environment that buildx runs in.
+        buildx: the words that call it.
     """
 
     run: Runner
@@ -84,6 +84,7 @@ class Builder:
     retries: int
     stop: threading.Event
     environ: dict[str, str]
+    buildx: tuple[str, ...] = THROUGH_DOCKER
 
     def build(
         self, name: str, request_for: Callable[[int], BuildRequest], *, has_network: Callable[[str], bool]
@@ -133,7 +134,7 @@ class Builder:
         with log.open("w", encoding="utf-8") as file:
             progress = BuildProgress(name, emit=self.emit, write=file.write)
             try:
-                argv = [*self._leash(), *buildx_build(request)]
+                argv = [*self.buildx, *buildx_build(request)]
                 completed = self.run(argv, on_stderr=progress.feed, stop=self.stop, env=self.environ)
                 code = completed.returncode
             except ProgramStoppedError:
@@ -161,18 +162,6 @@ class Builder:
             contexts=progress.contexts,
             steps=progress.results,
         )
-
-    def _leash(self) -> tuple[str, ...]:
-        """Returns the command before buildx that has the kernel end it when this process is killed outright.
-
-        A step that writes nothing would go on until its own end: buildx sees only then that nobody reads. Linux and
-        util-linux 2.33 are needed for it; elsewhere it is as it was.
-        """
-        try:
-            is_known = self.run([*_LEASH, "true"], env=self.environ).is_done
-        except ProgramMissingError:
-            return ()
-        return _LEASH if is_known else ()
 
     def _new_log(self, name: str, attempt: int) -> Path:
         folder = self.logs / service_slug(name)

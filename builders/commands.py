@@ -66,7 +66,7 @@ def buildx_build(request: BuildRequest) -> list[str]:
     Layers are never thrown away (`--no-cache`), and no provenance is attached, which would give every build of the same
     content another image id.
     """
-    argv = ["docker", "buildx", "build", "--progress=rawjson", "--provenance=false"]
+    argv = ["build", "--progress=rawjson", "--provenance=false"]
     # An engine unpacks what it loads: another builder would compress gigabytes for nothing.
     load = "--load" if request.builder is None else "--output=type=docker,compression=uncompressed"
     argv.append(load if request.output == "load" else "--output=type=cacheonly")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from builders.background import in_background
+from builders.buildx import THROUGH_DOCKER
 from builders.errors import EngineError
 from builders.failures import plain
 from builders.tunnel import Tunnel
@@ -32,6 +34,7 @@ _START_HINT: Final = (
 )
 
 
+_BUILDER: Final = (*THROUGH_DOCKER, "inspect")
 _BUILDER_HINT: Final = (
     "name it to build there all the same (wheelcache build --builder NAME), or docker buildx use default and unset "
     "BUILDX_BUILDER; docker buildx ls shows what is chosen"
@@ -91,9 +94,10 @@ def open_connection(*, run: Runner, environ: Mapping[str, str] | None = None) ->
         EngineError: no engine answers, or builds would go elsewhere, or the docker client or its buildx plugin is
             missing.
     """
+    environ = os.environ if environ is None else environ
+    builder = in_background(lambda: _ask(run, _BUILDER, environ), name="builder")
     from docker.errors import DockerException  # noqa: PLC0415 - 150 ms, and most commands need no engine
 
-    environ = os.environ if environ is None else environ
     endpoint = find_endpoint(run=run, environ=environ)
     with ExitStack() as undone:
         try:
@@ -103,7 +107,7 @@ def open_connection(*, run: Runner, environ: Mapping[str, str] | None = None) ->
             raise EngineError(
                 f"expected a Docker engine at {endpoint.where}, found none: {reason_of(error)}", hint=_START_HINT
             ) from error
-        _check_builder(run, environ, endpoint)
+        _check_builder(builder.result(), endpoint)
         undone.pop_all()
     return connection
 
@@ -188,13 +192,16 @@ def reason_of(error: Exception) -> str:
     return plain(str(getattr(error, "explanation", None) or error)).strip()
 
 
-def _check_builder(run: Runner, environ: Mapping[str, str], endpoint: Endpoint) -> None:
+def _check_builder(asked: Completed, endpoint: Endpoint) -> None:
     """Refuses a builder that builds elsewhere than in the engine.
+
+    Args:
+        asked: what buildx said of the builder that it would take.
+        endpoint: the engine.
 
     Raises:
         EngineError: it does, or there is no buildx plugin.
     """
-    asked = _ask(run, ["docker", "buildx", "inspect"], environ)
     found = dict(
         re.findall(r"^(Name|Driver):\s*(\S+)", asked.stdout.decode(errors="replace").partition("\n\n")[0], re.MULTILINE)
     )
@@ -219,7 +226,7 @@ def _check_builder(run: Runner, environ: Mapping[str, str], endpoint: Endpoint) 
         )
 
 
-def _ask(run: Runner, argv: list[str], environ: Mapping[str, str]) -> Completed:
+def _ask(run: Runner, argv: Sequence[str], environ: Mapping[str, str]) -> Completed:
     try:
         return run(argv, env=environ, timeout=ANSWER)
     except ProgramMissingError as error:

@@ -12,7 +12,7 @@ PLAIN = BuildRequest(context=Path("/ctx/shop-ml"), dockerfile=Path("/tmp/Dockerf
 
 def test_a_plain_build_says_no_more_than_it_must() -> None:
     assert buildx_build(PLAIN) == [
-        "docker", "buildx", "build", "--progress=rawjson", "--provenance=false", "--load",
+        "build", "--progress=rawjson", "--provenance=false", "--load",
         "--file", "/tmp/Dockerfile", "--", "/ctx/shop-ml",
     ]  # fmt: skip
 
@@ -43,7 +43,7 @@ def test_every_field_reaches_its_option() -> None:
             output="cacheonly",
         )
     )
-    assert argv[3:] == [
+    assert argv[1:] == [
         "--progress=rawjson", "--provenance=false", "--output=type=cacheonly", "--builder", "far", "--file", "/d",
         "--tag", "a:1", "--tag", "b:2", "--target", "final",
         "--build-arg", "A=1", "--build-arg", "FROM_ENVIRONMENT", "--build-arg", "EMPTY=",
@@ -58,7 +58,7 @@ def test_every_field_reaches_its_option() -> None:
 
 def test_what_another_builder_made_comes_to_the_engine_uncompressed() -> None:
     argv = buildx_build(replace(PLAIN, builder="far"))
-    assert argv[5:8] == ["--output=type=docker,compression=uncompressed", "--builder", "far"]
+    assert argv[3:6] == ["--output=type=docker,compression=uncompressed", "--builder", "far"]
 
 
 def test_a_secret_file_with_a_comma_in_its_path_stays_one_field() -> None:

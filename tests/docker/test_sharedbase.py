@@ -161,8 +161,6 @@ def test_two_runs_at_once_do_not_take_each_others_names_away(
     wheels, grounds = [stored(TORCH)], []
 
     def look(argv: Any, **_: Any) -> Completed:
-        if "--file" not in argv:  # what tells whether buildx can be put on a leash
-            return Completed(argv=tuple(argv), returncode=1, stdout=b"", stderr=b"")
         grounds.append(Path(argv[argv.index("--file") + 1]).read_text().split()[1])
         assert engine.image_id(grounds[-1]) == engine.image_id(base)
         if len(grounds) == 1:  # another run begins and ends meanwhile

@@ -62,7 +62,7 @@ def command(
 
     Example: wheelcache build ml --dry-run
     """
-    from builders.elsewhere import choose_builder  # noqa: PLC0415 - the builders, only for services
+    from builders.choosing import choose_builder  # noqa: PLC0415 - the builders, only for services
 
     began = time.monotonic()
     project = with_flags(session.project, files=files)

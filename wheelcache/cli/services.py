@@ -7,17 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
-from threading import Thread
+from typing import TYPE_CHECKING
 
-from builders.attempt import Builder
-from builders.engine import Engine
-from builders.locking import LockedService, LockWishes, lock_services
-from builders.reading import read_service
-from builders.services import Service, read_services
-from builders.targets import TargetFinder
+from builders.background import in_background
 from wheelcache.cli.session import Session, make_locker
 from wheelcache.config import Project
 from wheelcache.programs import run_program
+
+if TYPE_CHECKING:
+    from builders.attempt import Builder
+    from builders.engine import Engine
+    from builders.locking import LockedService
+    from builders.services import Service
+    from builders.targets import TargetFinder
+
+# Modules are imported where they are used: docker, buildx and compose answer meanwhile.
 
 
 class Yard:
@@ -27,7 +31,7 @@ class Yard:
         session: this run.
         project: with the command line's flags applied.
         is_eager: True to ask each image for its interpreter even where a lockfile records the answer. The engine is
-            connected while compose and the Dockerfiles are read then: a fifth of a build in which nothing has changed.
+            connected, and compose asked, in the background then: a third of a build in which nothing has changed.
         environ: the environment that the engine and its builder are chosen by.
         resources: closes what was opened.
     """
@@ -39,14 +43,9 @@ class Yard:
         self._session = session
         self._project = project
         self._resources = resources
+        self._is_eager = is_eager
+        self._reading: Future[tuple[Service, ...]] | None = self._read() if is_eager else None
         self._connecting: Future[Engine] | None = self._connect() if is_eager else None
-        self._targets = TargetFinder(
-            engine=self.engine,
-            builder=self.builder,
-            cache=session.cache_root / "v1" / "targets",
-            is_eager=is_eager,
-            is_offline=session.offline,
-        )
 
     @cached_property
     def services(self) -> tuple[Service, ...]:
@@ -55,7 +54,13 @@ class Yard:
         Raises:
             ProjectFileError: there is none, or a file is missing.
         """
-        return read_services(self._project, run=run_program)
+        self._reading = self._reading or self._read()
+        return self._reading.result()
+
+    def _read(self) -> Future[tuple[Service, ...]]:
+        from builders.services import read_services  # noqa: PLC0415
+
+        return in_background(lambda: read_services(self._project, run=run_program), name="read")
 
     def engine(self) -> Engine:
         """Returns the engine, connected on first use.
@@ -67,24 +72,25 @@ class Yard:
         return self._connecting.result()
 
     def _connect(self) -> Future[Engine]:
-        session = self._session
-        connecting: Future[Engine] = Future()
+        from builders.engine import Engine  # noqa: PLC0415
 
-        def connect() -> None:
-            try:
-                connecting.set_result(
-                    Engine.connect(run=run_program, environ=self._environ, emit=session.emit, stop=session.stop)
-                )
-            except BaseException as error:  # noqa: BLE001 - raised again by whoever needs the engine
-                connecting.set_exception(error)
-
-        # A daemon, unlike those of a pool: an engine that does not answer keeps nobody from leaving.
-        Thread(target=connect, name="wheelcache-connect", daemon=True).start()
+        session, emit = self._session, self._session.emit
+        connecting = in_background(
+            lambda: Engine.connect(run=run_program, environ=self._environ, emit=emit, stop=session.stop),
+            name="connect",
+        )
         self._resources.callback(connecting.add_done_callback, _close_engine)
         return connecting
 
     def builder(self) -> Builder:
         """Returns what runs buildx."""
+        return self._builder
+
+    @cached_property
+    def _builder(self) -> Builder:
+        from builders.attempt import Builder  # noqa: PLC0415
+        from builders.buildx import find_buildx  # noqa: PLC0415
+
         session = self._session
         return Builder(
             run=run_program,
@@ -93,6 +99,7 @@ class Yard:
             retries=self._project.build.retries,
             stop=session.stop,
             environ=dict(self._environ),
+            buildx=find_buildx(run=run_program, environ=self._environ),
         )
 
     def lock(
@@ -105,6 +112,9 @@ class Yard:
         upgrades: Sequence[str] = (),
     ) -> tuple[LockedService, ...]:
         """Locks what is unlocked or stale of *services*, and returns all."""
+        from builders.locking import LockWishes, lock_services  # noqa: PLC0415
+        from builders.reading import read_service  # noqa: PLC0415
+
         wishes = LockWishes(
             check=check, frozen=frozen, upgrade=upgrade, upgrades=tuple(upgrades), offline=self._session.offline
         )
@@ -115,6 +125,18 @@ class Yard:
             targets=self._targets,
             wishes=wishes,
             others=[service.lockfile for service in self.services if service not in services],
+        )
+
+    @cached_property
+    def _targets(self) -> TargetFinder:
+        from builders.targets import TargetFinder  # noqa: PLC0415
+
+        return TargetFinder(
+            engine=self.engine,
+            builder=self.builder,
+            cache=self._session.cache_root / "v1" / "targets",
+            is_eager=self._is_eager,
+            is_offline=self._session.offline,
         )
 
 
