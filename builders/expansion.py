@@ -11,6 +11,7 @@ Lookup = Callable[[str], str | None]
 """Tells a variable's value; None where it is not set, or not known to be."""
 
 _SPECIAL: Final = frozenset("@*#?-$!0")
+_SHOWN: Final = 60
 _ESCAPED_IN_QUOTES: Final = frozenset('"$')
 
 
@@ -47,6 +48,8 @@ def expand(text: str, lookup: Lookup, *, escape: str = "\\") -> Expanded:
         return Expanded(text=lexer.read()[0], unknown=tuple(lexer.unknown))
     except ExpansionError as error:
         raise ExpansionError(f"{text!r}: {error}") from error
+    except RecursionError as error:
+        raise ExpansionError(f"{text[:_SHOWN]!r}…: nested deeper than anybody writes by hand") from error
 
 
 def expand_leniently(text: str, lookup: Lookup, *, escape: str = "\\") -> str:
@@ -64,7 +67,7 @@ def raw_words(text: str) -> tuple[str, ...]:
     """
     try:
         return tuple(_Lexer(text, lambda _: None, "\\", raw=True).read()[1])
-    except ExpansionError:
+    except (ExpansionError, RecursionError):
         return ()
 
 

@@ -6,7 +6,7 @@ import pytest
 from support.samplecontexts import samples
 
 from builders.dockerfile import Base, decode_dockerfile, parse_dockerfile
-from builders.expansion import expand
+from builders.expansion import ExpansionError, expand
 from builders.instructions import DockerfileSyntaxError, Flag
 from builders.stages import resolve_stages
 from wheelcache.errors import ExitCode
@@ -145,6 +145,11 @@ def test_words_expand_as_buildkit_does(word, expected):
 
 def test_variables_without_value_are_named():
     assert expand("$A-${B}-${C:-x}", {}.get).unknown == ("A", "B")
+
+
+def test_a_word_nested_without_an_end_in_sight_is_refused():
+    with pytest.raises(ExpansionError, match="nested deeper than anybody writes by hand"):
+        expand("${A:-" * 3000 + "x" + "}" * 3000, {}.get)
 
 
 def test_from_expands_global_arguments_and_build_arguments_win():
