@@ -282,7 +282,9 @@ class Engine:
     def forget_context(self, name: str, *, timeout: float = 5) -> int:
         """Takes the engine's copy of a local context away, which would stay for days, and returns its bytes.
 
-        What the engine refuses is left to its own garbage collection: nothing that was built is worse for it.
+        What the engine refuses is left to its own garbage collection: nothing that was built is worse for it. So is all
+        of an engine with containerd's store, where BuildKit (of Docker 26) forgets with any record that it prunes
+        whatever it built on an image that was pulled or loaded: each step would run once more.
 
         Args:
             name: of a named context that no other build uses.
@@ -291,6 +293,8 @@ class Engine:
         deadline = time.monotonic() + timeout
         freed = 0
         with suppress(EngineError), door(f"forget the context {name}"):
+            if self.keeps_manifests():
+                return 0
             while copies := self._context_copies(name):
                 # BuildKit compares no description when it prunes, so each copy is named by its id.
                 filters: list[Any] = [{"id": copy} for copy in copies]

@@ -52,8 +52,8 @@ step types mypy || failed=$?
 step imports lint-imports || failed=$?
 if ((failed)); then exit "$failed"; fi
 
-# Tests that look at what the engine holds stand alone; the others have folders, ports and processes of their own.
-step tests tests "not engine" --numprocesses 2 --dist worksteal "$@" || failed=$?
+# Tests that look at what the engine holds stand alone; the others have folders, ports and processes of their own, and wait much.
+step tests tests "not engine" --numprocesses 4 --dist worksteal "$@" || failed=$?
 step "engine tests" tests engine "$@" || failed=$?
 if ((failed)); then exit "$failed"; fi
 if ((!chosen)); then

@@ -18,17 +18,20 @@ from wheelcache.programs import run_program
 
 pytestmark = pytest.mark.engine
 
-BULK = make_wheel("bulk", "1.0", size=21_000_000)
+BULK, LARGE = (make_wheel(name, "1.0", size=21_000_000) for name in ("bulk", "large"))
 GREET = make_wheel("greet", "1.2")
 DOCKERFILE = "FROM python:3.11-slim\nCOPY requirements.txt .\nRUN pip install --no-cache-dir -r requirements.txt\n"
 
 
-@pytest.fixture
-def containerd(engine: Engine, base: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnEngine]:
-    """An engine with such a store, which has the base image, and which every program of the test talks to."""
-    with own_engine(configuration={"features": {"containerd-snapshotter": True}}) as made:
+@pytest.fixture(scope="module")
+def containerd(engine: Engine, base: str) -> Iterator[OwnEngine]:
+    """An engine with such a store, which has the base image, and which every program of these tests talks to."""
+    with (
+        own_engine(configuration={"features": {"containerd-snapshotter": True}}) as made,
+        pytest.MonkeyPatch.context() as environ,
+    ):
         made.take(base)
-        monkeypatch.setenv("DOCKER_HOST", made.unix)
+        environ.setenv("DOCKER_HOST", made.unix)
         yield made
 
 
@@ -61,3 +64,16 @@ def test_builds_are_shared_judged_pushed_and_cached(
         assert (again.code, set(again.states.values())) == (0, {"built"}), again.stderr
         ids = [{name: row["image_id"] for name, row in ran.services.items()} for ran in (first, again)]
         assert ids[0] == ids[1]
+
+
+def test_wheels_of_one_service_cost_no_other_its_cache(containerd: OwnEngine, tmp_path: Path) -> None:
+    """Whatever BuildKit prunes there, it runs all steps once more that stand on an image that was pulled or loaded."""
+    with Server() as index:
+        index.put_index([BULK, LARGE])
+        project = UserProject(
+            tmp_path / "project", cache=tmp_path / "cache", index=f"{index.url}/simple/", key=tmp_path.name
+        )
+        for wheel in (BULK, LARGE):
+            project.add(wheel.name, {"Dockerfile": DOCKERFILE, "requirements.txt": f"{wheel.name}\n"})
+        assert project.wheelcache("build").states == {"bulk": "built", "large": "built"}
+        assert project.wheelcache("build").states == {"bulk": "unchanged", "large": "unchanged"}
