@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from support.engines import BASE
 from support.images import LOCK_LABEL
 from support.project import UserProject
 from support.registry import Registry, own_registry
@@ -24,8 +25,6 @@ from wheelcache.events import ignore
 from wheelcache.lock import LockedWheel
 from wheelcache.programs import run_program
 from wheelcache.store import Store
-
-BASE = "python:3.11-slim"
 
 
 @pytest.fixture(scope="session")

@@ -71,9 +71,10 @@ def test_the_second_engine_is_used_where_the_client_uses_it(way: str, second: Ow
 def test_the_machines_engine_is_used_where_the_client_uses_it(
     way: str, engine: Engine, second: OwnEngine, environ: Environ
 ) -> None:
-    if "DOCKER_HOST" in os.environ:
-        pytest.skip("DOCKER_HOST is set: the machine's engine is another one, NOT TESTED")
     chosen = environ() if way == "nothing said" else environ(current=True, DOCKER_CONTEXT="default")
+    info = ["docker", "info"]
+    if not os.environ.get("CI") and subprocess.run(info, env=chosen, capture_output=True, check=False).returncode:
+        pytest.skip("NO ENGINE OF THE MACHINE'S OWN, NOT TESTED")
     clients, ours = engines(chosen)
     assert clients == ours != second.docker("info", "--format", "{{.ID}}")
 

@@ -20,6 +20,9 @@ import pytest
 from support.bridges import own_bridge
 from support.program import wait_until
 
+BASE = "python:3.11-slim"
+"""The base image of the tests, which the machine's engine has."""
+
 _CGROUPS = Path("/sys/fs/cgroup")
 
 

@@ -35,7 +35,7 @@ def test_much_that_came_is_brought_to_the_disk_at_once_and_a_little_is_not(flush
     much, little = flushed("much"), flushed("little")
     little.write(0, bytes(MIB))
     much.write(0, bytes(17 * MIB))
-    wait_until(lambda: much.unsynced == 0)
+    wait_until(lambda: much.unsynced == 0, seconds=60)
     assert little.unsynced == MIB
 
 
