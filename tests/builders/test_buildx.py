@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from builders.buildx import THROUGH_DOCKER, find_buildx
+from builders.buildx import THROUGH_DOCKER, buildx_environ, find_buildx
 from wheelcache.programs import run_program
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere docker is asked")
@@ -85,3 +85,13 @@ def _runs(pid: int) -> bool:
         return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def test_buildx_looks_at_no_repository_unless_the_user_wants_it_to() -> None:
+    """`git status` of a large one takes seconds, for an attestation that no image gets."""
+    assert buildx_environ({"HOME": "/h"}) == {
+        "HOME": "/h",
+        "BUILDX_GIT_INFO": "false",
+        "BUILDX_METADATA_PROVENANCE": "disabled",
+    }
+    assert buildx_environ({"BUILDX_GIT_INFO": "true"})["BUILDX_GIT_INFO"] == "true"

@@ -89,7 +89,7 @@ class Yard:
     @cached_property
     def _builder(self) -> Builder:
         from builders.attempt import Builder  # noqa: PLC0415
-        from builders.buildx import find_buildx  # noqa: PLC0415
+        from builders.buildx import buildx_environ, find_buildx  # noqa: PLC0415
 
         session = self._session
         return Builder(
@@ -98,7 +98,7 @@ class Yard:
             logs=session.cache_root / "v1" / "logs",
             retries=self._project.build.retries,
             stop=session.stop,
-            environ=dict(self._environ),
+            environ=buildx_environ(self._environ),
             buildx=find_buildx(run=run_program, environ=self._environ),
         )
 
