@@ -93,39 +93,18 @@ class TestOpening:
         with pytest.raises(StoreError, match="expected a folder, found a file"):
             Store.open(tmp_path / "cache")
 
-    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a read-only folder")
-    def test_refuses_a_read_only_disk(self, tmp_path, tmpfs):
-        root = tmpfs("4m")
+    def test_refuses_a_read_only_disk(self, small_disk):
+        root = small_disk("4m")
         subprocess.run(["mount", "-o", "remount,ro", root], check=True)
         with pytest.raises(StoreError, match="cache: Read-only file system"):
             Store.open(root / "cache")
 
-    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a read-only folder")
-    def test_refuses_a_store_that_became_read_only(self, tmp_path, tmpfs):
-        root = tmpfs("4m")
+    def test_refuses_a_store_that_became_read_only(self, small_disk):
+        root = small_disk("4m")
         Store.open(root)
         subprocess.run(["mount", "-o", "remount,ro", root], check=True)
         with pytest.raises(StoreError, match="cannot be written"):
             Store.open(root)
-
-
-@pytest.fixture
-def tmpfs(tmp_path):
-    """Mounts small disks of memory, and takes them away again."""
-    mounted: list[Path] = []
-
-    def mount(size: str) -> Path:
-        folder = tmp_path / f"disk{len(mounted)}"
-        folder.mkdir()
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=False)
-        if done.returncode:
-            pytest.skip("this machine lets nobody mount a tmpfs")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", folder], check=True)
 
 
 class TestPublishing:
@@ -290,9 +269,8 @@ class TestPartials:
             store.partial(LOCKED)
         assert victim.read_text() == "precious"
 
-    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-    def test_on_a_full_disk_keep_what_fitted(self, tmpfs):
-        store = Store.open(tmpfs("1m"))
+    def test_on_a_full_disk_keep_what_fitted(self, small_disk):
+        store = Store.open(small_disk("1m"))
         made = make_wheel(size=3_000_000)
         wheel = made.locked()
         partial = store.partial(wheel)
