@@ -20,7 +20,7 @@ _FOLDERS: Final = tuple(
 """Where the docker client looks after the user's own folder, in this order."""
 
 _UNASKED: Final = {"BUILDX_GIT_INFO": "false", "BUILDX_METADATA_PROVENANCE": "disabled"}
-"""What buildx is not to find out, since nobody looks at it: each costs an unchanged build a tenth and more."""
+"""What buildx is not to find out, since nobody looks at it: a large repository's state takes git seconds."""
 
 
 def buildx_environ(environ: Mapping[str, str]) -> dict[str, str]:

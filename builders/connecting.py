@@ -118,6 +118,7 @@ def _connect(endpoint: Endpoint, environ: Mapping[str, str], undone: ExitStack) 
     if not endpoint.host.startswith("ssh://"):
         client = docker.DockerClient(base_url=endpoint.host, tls=_tls(endpoint, environ), timeout=ANSWER)
         undone.callback(client.close)
+        client.api.trust_env = not endpoint.host.startswith("unix://")  # a proxy and a netrc are looked for each time
         return Connection(client=client)
     tunnel = Tunnel(environ)
     undone.callback(tunnel.close)

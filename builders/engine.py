@@ -146,14 +146,14 @@ class Engine:
         tagged = [(image, ref) for image in found for ref in image.tags if ref.rpartition(":")[0] == repository]
         return sorted((engine_image(ref, image.attrs) for image, ref in tagged), key=lambda each: each.created_at)
 
-    def pull(self, ref: str, *, platform: str | None = None, silence: float = SILENCE, retries: int = 3) -> str:
-        """Pulls *ref* from its registry and returns its id; arguments and errors as `pull_image` has them."""
+    def pull(self, ref: str, *, platform: str | None = None, silence: float = SILENCE, retries: int = 3) -> ImageConfig:
+        """Pulls *ref* from its registry; arguments and errors as `pull_image` has them."""
         line = Line(silence=silence, retries=retries, stop=self._stop, emit=self._emit)
         pull_image(self._client, ref, platform=platform, line=line)
-        image_id = self.image_id(ref)
-        if image_id is None:
+        config = self.image_config(ref)
+        if config is None:
             raise missing_image(ref, "not found after it was pulled")
-        return image_id
+        return config
 
     def push(self, ref: str, *, silence: float = SILENCE, retries: int = 3) -> str:
         """Pushes *ref* to its registry and returns its digest there; arguments and errors as `push_image` has them."""

@@ -226,9 +226,7 @@ def _decide(
     try:
         for error in (stale[ref] for ref in _bases(reading) if ref in stale and _wants_newer(reading)):
             raise error
-        configs = {
-            ref: engine.image_config(ensure_image(engine, ref, is_offline=is_offline)) for ref in _bases(reading)
-        }
+        configs = {ref: ensure_image(engine, ref, is_offline=is_offline) for ref in _bases(reading)}
         reading = read_service(
             reading.service,
             bases={
@@ -239,7 +237,6 @@ def _decide(
                     triggers=config.onbuild,
                 )
                 for ref, config in configs.items()
-                if config
             },
         )
         share = sharing(reading.findings.stages, reading.installs)

@@ -76,7 +76,7 @@ def probe_interpreter(engine: Engine, image_ref: str, interpreter: str = "", *, 
         MissingImageError: the image cannot be had.
         BuildError: its Python is too old, or broken.
     """
-    image_id = engine.image_id(image_ref) or engine.pull(image_ref)
+    image_id = engine.image_id(image_ref) or engine.pull(image_ref).image_id
     file = cache / f"{hex_of(digest_of_json([_FORM, image_id, interpreter]))}.json"
     try:
         return Facts(**json.loads(file.read_text(encoding="utf-8")))

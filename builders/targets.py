@@ -12,6 +12,7 @@ from builders.commands import BuildRequest
 from builders.contexts import unique_context
 from builders.dockerfile import encode_dockerfile
 from builders.engine import Engine
+from builders.enginevalues import ImageConfig
 from builders.errors import BuildError, EngineError
 from builders.installs import Install
 from builders.prefix import brings_its_own_python, brings_python, probe_dockerfile
@@ -209,8 +210,8 @@ class TargetFinder:
 
     def _of_image(self, ref: str, hint: str) -> Facts:
         engine = self._engine()
-        image_id = ensure_image(engine, ref, is_offline=self._is_offline)
-        return probe_interpreter(engine, image_id, hint, cache=self._cache)
+        image = ensure_image(engine, ref, is_offline=self._is_offline)
+        return probe_interpreter(engine, image.image_id, hint, cache=self._cache)
 
     def _of_probe(self, reading: Reading, install: Install, hint: str) -> Facts:
         """Builds the Dockerfile up to the install; its layers are the first ones of the real build."""
@@ -237,16 +238,16 @@ class TargetFinder:
         return probe_interpreter(engine, outcome.image_id, hint, cache=self._cache)
 
 
-def ensure_image(engine: Engine, ref: str, *, is_offline: bool) -> str:
-    """Returns the id of *ref*, pulled when the engine does not have it.
+def ensure_image(engine: Engine, ref: str, *, is_offline: bool) -> ImageConfig:
+    """Returns what the image *ref* says of itself, pulled when the engine does not have it.
 
     Raises:
         MissingImageError: it is nowhere to be had.
         BuildError: it would have to be pulled, offline.
     """
-    image_id = engine.image_id(ref)
-    if image_id is not None:
-        return image_id
+    config = engine.image_config(ref)
+    if config is not None:
+        return config
     if is_offline:
         raise BuildError(f"the engine lacks the base image {ref}", hint=f"docker pull {ref}, or docker load it")
     return engine.pull(ref)

@@ -84,7 +84,7 @@ def test_a_fault_that_passes_is_tried_again(serve: Callable[..., Daemon]) -> Non
     events: list[Event] = []
     daemon = serve(lambda say: say({"error": "read tcp: connection reset by peer"}), lambda say: say(DONE))
     with connected(daemon, events) as engine:
-        assert engine.pull(REF) == ID
+        assert engine.pull(REF).image_id == ID
     assert [event.level for event in events if isinstance(event, Note)] == ["info", "info"]
     (waiting,) = [event for event in events if isinstance(event, Waiting)]
     assert "connection reset" in waiting.reason
@@ -105,7 +105,7 @@ def test_a_slow_pull_lasts_as_long_as_it_is_heard_of_and_silence_ends_it(serve: 
 
     daemon = serve(slow, lambda _: daemon.closing.wait(30) and None)
     with connected(daemon, []) as engine:
-        assert engine.pull(REF, silence=1) == ID
+        assert engine.pull(REF, silence=1).image_id == ID
         with pytest.raises(MissingImageError, match="timed out") as caught:
             engine.pull(REF, silence=1, retries=0)
     assert caught.value.facts["retry"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -17,4 +18,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         from wheelcache.cli.app import run  # noqa: PLC0415 - keeps `import wheelcache.cli` free of click
     except KeyboardInterrupt:  # before there is a handler
         sys.exit(130)
-    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+    code = run(list(sys.argv[1:] if arguments is None else arguments))
+    gc.freeze()  # the end of the process would look at each object several times: a tenth of a sync that has all
+    sys.exit(code)
