@@ -39,6 +39,7 @@ class ComposeService:
         tags: further references.
         pull: whether newer base images are looked for.
         ignored: keys of the build section that a build of ours does not obey.
+        started: what its containers start, no key of that section: command, entrypoint, health check.
     """
 
     name: str
@@ -63,11 +64,13 @@ class ComposeService:
     tags: tuple[str, ...] = ()
     pull: bool = False
     ignored: tuple[str, ...] = ()
+    started: tuple[str, ...] = ()
 
     @property
     def build_identity(self) -> tuple[object, ...]:
-        """Equal for two services whose build sections mean the same image: all but the service's and image's names."""
-        values = (getattr(self, entry.name) for entry in fields(self) if entry.name not in ("name", "image"))
+        """Equal for two services whose build sections mean the same image: all but its names and what it starts."""
+        own = ("name", "image", "started")
+        values = (getattr(self, entry.name) for entry in fields(self) if entry.name not in own)
         return tuple(tuple(sorted(value.items())) if isinstance(value, Mapping) else value for value in values)
 
 
@@ -198,6 +201,11 @@ def _service(name: str, service: Mapping[str, Any], model: Mapping[str, Any], wh
         ignored=(
             *sorted(entry for entry, value in build.items() if entry not in carried and value),
             *(f"additional_contexts.{entry}" for entry in by_service),
+        ),
+        started=(
+            *_strings(service.get("entrypoint")),
+            *_strings(service.get("command")),
+            *_strings((service.get("healthcheck") or {}).get("test")),
         ),
     )
 

@@ -222,7 +222,7 @@ def _decide(
     stages = reading.findings.stages
     base = stages.external_base(stages.final)
     base = "" if base == "scratch" else base
-    share = sharing(stages, reading.installs)
+    share = sharing(stages, reading.installs, started=reading.started)
     try:
         for error in (stale[ref] for ref in _bases(reading) if ref in stale and _wants_newer(reading)):
             raise error
@@ -239,7 +239,7 @@ def _decide(
                 for ref, config in configs.items()
             },
         )
-        share = sharing(reading.findings.stages, reading.installs)
+        share = sharing(reading.findings.stages, reading.installs, started=reading.started)
         if reading.demands != service.reading.demands:  # a base image's variables tell now what was not locked then
             both = (*service.reading.unlockable, *reading.unlockable)
             reading = replace(reading, unlockable=tuple(dict.fromkeys(both)))

@@ -18,6 +18,7 @@ from builders.installs import Findings, Install, find_installs
 from builders.localproject import ProjectNeeds, read_project
 from builders.localwheel import read_wheel
 from builders.services import Service
+from builders.starting import started_texts
 from builders.uvproject import LOCK, UvProject, local_packages, reasons_against
 from wheelcache.errors import ProjectFileError
 from wheelcache.pins import read_closure, read_text
@@ -40,6 +41,7 @@ class Reading:
         sources: the installs that each demand comes from, in the same order.
         files: the texts of all requirement and constraint files, by their names relative to the context.
         uv_locks: the texts of the uv.lock files that it installs, by their folders.
+        started: texts that say what its containers start, beside the Dockerfile itself.
         unlockable: sentences; why some of what it installs cannot be locked, and so needs an online build.
         unsealable: sentences; why some command would not keep to the mounted wheels.
     """
@@ -51,6 +53,7 @@ class Reading:
     sources: tuple[tuple[Install, ...], ...]
     files: Mapping[str, str]
     uv_locks: Mapping[ContextPath, str]
+    started: tuple[str, ...]
     unlockable: tuple[str, ...]
     unsealable: tuple[str, ...]
 
@@ -77,6 +80,13 @@ def read_service(service: Service, *, bases: Mapping[str, Base] | None = None) -
     """
     dockerfile = parse_dockerfile(_dockerfile_text(service), file=service.where)
     contexts = _named_contexts(service)
+
+    def has(path: ContextPath) -> bool:
+        return (found := _on_disk(path, service, contexts)) is not None and found.is_file()
+
+    def text_of(path: ContextPath) -> str | None:
+        return _text(_on_disk(path, service, contexts))
+
     findings = find_installs(
         dockerfile,
         target=service.stage or "",
@@ -84,8 +94,8 @@ def read_service(service: Service, *, bases: Mapping[str, Base] | None = None) -
         bases=bases,
         platform=_platform(service),
         named_contexts=frozenset(contexts),
-        has=lambda path: (found := _on_disk(path, service, contexts)) is not None and found.is_file(),
-        text_of=lambda path: _text(_on_disk(path, service, contexts)),
+        has=has,
+        text_of=text_of,
     )
     needs = [_needs(install, service, contexts) for install in findings.installs]
     if service.requirements is not None:
@@ -131,6 +141,13 @@ def read_service(service: Service, *, bases: Mapping[str, Base] | None = None) -
         sources=tuple(installs for _, installs in asked),
         files={os.path.relpath(path, service.context).replace(os.sep, "/"): text for path, text in texts.items()},
         uv_locks=uv_locks,
+        started=started_texts(
+            findings.stages,
+            service.compose.started if service.compose is not None else (),
+            named_contexts=frozenset(contexts),
+            has=has,
+            text_of=text_of,
+        ),
         unlockable=tuple(dict.fromkeys(reasons)),
         unsealable=tuple(
             dict.fromkeys(

@@ -192,7 +192,10 @@ def _merge_equal_builds(services: Iterable[Service]) -> Iterable[Service]:
 
 def _with_alias(first: Service, other: Service) -> Service:
     images = first.images + tuple(image for image in other.images if image not in first.images)
-    return replace(first, aliases=(*first.aliases, other.name), images=images)
+    compose = first.compose
+    if compose is not None and other.compose is not None:
+        compose = replace(compose, started=(*compose.started, *other.compose.started))
+    return replace(first, aliases=(*first.aliases, other.name), images=images, compose=compose)
 
 
 def _check(services: Sequence[Service]) -> None:

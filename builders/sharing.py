@@ -25,7 +25,7 @@ _WHY_OWN: Final = {
 _TOOLS: Final = frozenset({"build", "pip", "pip-tools", "setuptools", "virtualenv", "wheel"})
 """Small projects that need small ones: an install of nothing else brings nothing that is shared."""
 
-_PROGRAM: Final = re.compile(r"""([^\s"'=,(:]*)/bin/(\w[\w.-]*)""")
+_PROGRAM: Final = re.compile(r"""([^\s"'`=,(:;|&<>!#@]*)/bin/(\w[\w.-]*)""")
 _SYSTEM_PREFIXES: Final = frozenset({"", "/usr", "/usr/local"})
 _OF_ANY_ENVIRONMENT: Final = re.compile(r"(python|pip)[\d.]*")
 _FORCED: Final = ("PIP_FORCE_REINSTALL", "PIP_IGNORE_INSTALLED")
@@ -39,8 +39,8 @@ class Sharing:
         verdict: `shared`: each of its bases may be replaced; `own`: none may be.
         bases: FROM references to override, exactly as BuildKit looks them up; empty with `own`.
         reason: one sentence.
-        programs: what instructions name by a path below a folder that this service's own installs may fill, such as
-            `/root/.local/bin/uvicorn`: of a wheel in the base it would stand elsewhere.
+        programs: what instructions, or what containers start, name by a path below a folder that this service's own
+            installs may fill, such as `/root/.local/bin/uvicorn`: of a wheel in the base it would stand elsewhere.
         leaves_tools: True where a builder stage installs tools that are not in the final image.
     """
 
@@ -56,7 +56,7 @@ class Sharing:
         return self.verdict == "shared" and not self.programs and not self.leaves_tools
 
 
-def sharing(stages: Stages, installs: Sequence[Install]) -> Sharing:
+def sharing(stages: Stages, installs: Sequence[Install], *, started: Sequence[str] = ()) -> Sharing:
     """Returns whether heavy wheels preinstalled in the base image serve these installs.
 
     Every stage that matters is overridden or none is: an override of the builder stage's base alone would make pip
@@ -67,6 +67,7 @@ def sharing(stages: Stages, installs: Sequence[Install]) -> Sharing:
     Args:
         stages: of the Dockerfile.
         installs: its installs.
+        started: texts that say what its containers start, beside the Dockerfile.
     """
     base = stages.external_base(stages.final)
     lasting = [each for each in installs if each.subcommand != "export"]  # it writes down what another one installs
@@ -80,7 +81,7 @@ def sharing(stages: Stages, installs: Sequence[Install]) -> Sharing:
         verdict="shared",
         bases=(base,),
         reason=f"every install ends up on {base}{note}",
-        programs=_own_programs(stages) if {each.destination for each in lasting} - {"system"} else (),
+        programs=_own_programs(stages, started) if {each.destination for each in lasting} - {"system"} else (),
         leaves_tools=bool(left),
     )
 
@@ -160,15 +161,14 @@ def _is_forced(stages: Stages, install: Install) -> bool:
     return any(step.setting.lookup(name) or name in step.instruction.body for name in _FORCED)
 
 
-def _own_programs(stages: Stages) -> tuple[str, ...]:
-    """Returns the programs that instructions name elsewhere than where the system's Python puts those of packages."""
+def _own_programs(stages: Stages, started: Sequence[str]) -> tuple[str, ...]:
+    """Returns the programs that are named elsewhere than where the system's Python puts those of packages."""
+    texts = [text for index in stages.needed() for step in stages.stages[index].steps for text in _texts(step)]
     found = [
         f"{folder}/bin/{name}"
-        for index in stages.needed()
-        for step in stages.stages[index].steps
-        for text in _texts(step)
+        for text in (*texts, *started)
         for folder, name in _PROGRAM.findall(text)
-        if folder not in _SYSTEM_PREFIXES and not _OF_ANY_ENVIRONMENT.fullmatch(name)
+        if not (folder in _SYSTEM_PREFIXES or folder.startswith("//") or _OF_ANY_ENVIRONMENT.fullmatch(name))
     ]
     return tuple(dict.fromkeys(found))
 

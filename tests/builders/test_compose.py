@@ -39,7 +39,7 @@ services:
       tags: ["a/b:c"]
       ulimits: {nofile: {soft: 1, hard: 2}, nproc: 3}
   # alpha comes second
-  alpha: {build: web}
+  alpha: {build: web, command: run --all, entrypoint: [sh, start.sh], healthcheck: {test: [CMD, /bin/ok]}}
   inline:
     image: a/inline:1
     build: {context: ., dockerfile_inline: "FROM scratch\\n"}
@@ -83,6 +83,7 @@ def test_services_come_with_all_that_their_build_sections_say(tmp_path: Path) ->
         ignored=("no_cache", "privileged"),
     )
     assert (alpha.name, alpha.dockerfile, alpha.ignored) == ("alpha", "Dockerfile", ())
+    assert alpha.started == ("sh", "start.sh", "run", "--all", "CMD", "/bin/ok")
     assert (inline.image, inline.dockerfile, inline.dockerfile_inline) == ("a/inline:1", None, "FROM scratch\n")
 
 
@@ -102,7 +103,7 @@ def test_the_env_file_fills_in_variables(tmp_path: Path) -> None:
 def test_equal_build_sections_have_equal_identities(tmp_path: Path) -> None:
     text = """
 services:
-  web: {image: a, build: {context: x, args: {B: "2", A: "1"}}}
+  web: {image: a, command: serve, build: {context: x, args: {B: "2", A: "1"}}}
   worker: {image: b, build: {context: x, args: {A: "1", B: "2"}}}
   other: {image: c, build: {context: x, args: {A: "2"}}}
 """

@@ -146,6 +146,8 @@ def test_a_digest_pinned_base_is_named_exactly_as_it_is_written():
         'CMD ["/usr/local/bin/python", "app.py"]',
         "RUN ln -s /usr/bin/true /bin/x && PATH=/opt/bin:/bin/ echo",
         'SHELL ["/bin/bash", "-o", "pipefail", "-c"]',
+        "RUN <<EOF\n#!/bin/sh\ntrue;/usr/bin/env x\nEOF",
+        "RUN curl -fsSL https://example.com/bin/install.sh | sh",
     ],
 )
 def test_small_wheels_may_come_from_the_base_where_programs_are_found_through_path(line):

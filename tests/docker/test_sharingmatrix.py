@@ -86,6 +86,7 @@ class Case:
         holds: the distributions that its image has more than its base image.
         files: of its context.
         build: of its compose file beside.
+        started: what its compose file says beside `build`.
         python: what is asked for them.
         is_built: False for an own copy that is built like any other: how it is planned is all that there is to see.
     """
@@ -97,12 +98,17 @@ class Case:
     holds: frozenset[str] = frozenset({"bulk", "greet"})
     files: Mapping[str, str] = field(default_factory=dict)
     build: Mapping[str, Any] = field(default_factory=dict)
+    started: Mapping[str, Any] = field(default_factory=dict)
     python: str = "python3"
     is_built: bool = True
 
 
 COPY = "COPY requirements.txt .\n"
 PIP = "RUN pip install --no-cache-dir -r requirements.txt\n"
+NAMED = (
+    "a program of its heavy wheels named by a path of its own (`/root/.local/bin/torchrun`): in the Dockerfile, in "
+    "compose's `command`, `entrypoint` or `healthcheck`, or in a script of the context that one of these starts"
+)
 PLAIN = f"FROM BASE\n{COPY}{PIP}"
 BUILDER = f"FROM BASE AS builder\n{COPY}"
 USER = f"{BUILDER}RUN pip install --user --no-cache-dir -r requirements.txt\nFROM BASE\n"
@@ -262,8 +268,22 @@ CASES = {
         is_built=False,
     ),
     "named": Case(
-        row="a program of its heavy wheels named by a path of its own (`/root/.local/bin/torchrun`)",
+        row=NAMED,
         dockerfile=f'{USER}{LOCAL}CMD ["/root/.local/bin/bulkrun"]\n',
+        why="it names /root/.local/bin/bulkrun, and programs of wheels in the base stand elsewhere",
+        is_built=False,
+    ),
+    "commanded": Case(
+        row=NAMED,
+        dockerfile=f"{USER}{LOCAL}",
+        started={"command": "/root/.local/bin/bulkrun --now"},
+        why="it names /root/.local/bin/bulkrun, and programs of wheels in the base stand elsewhere",
+        is_built=False,
+    ),
+    "scripted": Case(
+        row=NAMED,
+        dockerfile=f'{USER}{LOCAL}COPY start.sh /usr/local/bin/\nENTRYPOINT ["start.sh"]\n',
+        files={"start.sh": '#!/bin/sh\nexec /root/.local/bin/bulkrun "$@"\n'},
         why="it names /root/.local/bin/bulkrun, and programs of wheels in the base stand elsewhere",
         is_built=False,
     ),
@@ -323,7 +343,7 @@ def matrix(project: UserProject, images: Mapping[str, str], index: Server, tmp_p
         files = {"Dockerfile": filled(case.dockerfile, images), "requirements.txt": case.asks, **case.files}
         project.add(name, files)
         build = {"context": name, **case.build}
-        services[name] = {"image": project.image(name), "build": build}
+        services[name] = {"image": project.image(name), "build": build, **case.started}
     environ = {**os.environ, "UV_DEFAULT_INDEX": f"{index.url}/simple/", "UV_CACHE_DIR": str(tmp_path / "uv")}
     subprocess.run([uv_program(), "lock"], cwd=project.root / "uvsync", env=environ, check=True, capture_output=True)
     settings = {
