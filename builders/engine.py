@@ -237,7 +237,9 @@ class Engine:
         """Gives *image* the further reference *ref*, which is taken from any other image."""
         repository, tag = split_reference(ref)
         with door(f"tag {image} as {ref}"):
-            self._client.images.get(image).tag(repository, tag=tag)
+            found = self._client.images.get(image)
+            if f"{repository}:{tag}" not in found.tags:
+                found.tag(repository, tag=tag)
 
     def remove_image(self, ref: str) -> bool:
         """Takes the reference *ref* away, and the image when it was the last one; False when there is none."""
