@@ -25,6 +25,7 @@ from builders.uvproject import (
     Exports,
     UvProject,
     UvSync,
+    built_by,
     choice_of,
     environment_of,
     folders_above,
@@ -32,6 +33,7 @@ from builders.uvproject import (
     read_uv_sync,
 )
 from builders.wishes import read_wishes
+from wheelcache.requirements import reasons_built
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -276,6 +278,7 @@ class _Finder:
         if sync.subcommand == "export":
             self.exports.note(command, sync.options)
         else:
+            doubts.extend(reasons_built(built_by(sync.options)))
             environment = environment_of(sync, root or sync.folder or "/", command.environment)
             self.environments[place.stage].known[environment] = False
         return Install(

@@ -177,6 +177,11 @@ def left_out_by(options: Options) -> frozenset[str]:
     return frozenset({_EMITTED.get(flag, flag) for flag in options.flags} & {*_LEFT_OUT})
 
 
+def built_by(options: Options) -> tuple[str, ...]:
+    """Returns what a `uv sync` wants to build although there are wheels, as values of pip's `--no-binary`."""
+    return (*([":all:"] if "no-binary" in options.flags else []), *options.all("no-binary-package"))
+
+
 class Exports:
     """The requirement files that `uv export` writes; what they list is locked with the lock that they come from."""
 
@@ -300,12 +305,13 @@ def folders_above(path: str) -> Iterator[str]:
 def _with_variables(options: Options, before: Options | None, environment: Mapping[str, str | None]) -> Options:
     given = before if before is not None else Options(values={}, flags=frozenset(), operands=())
     flags = set(options.flags | given.flags)
-    for name in ("no-dev", "no-default-groups", "no-editable", *_LEFT_OUT):
+    for name in ("no-dev", "no-default-groups", "no-editable", "no-binary", *_LEFT_OUT):
         if (environment.get(f"UV_{name.upper().replace('-', '_')}") or "").lower() in {"1", "true", "yes", "on"}:
             flags.add(name)
     values = {**given.values, **options.values}
-    if (groups := environment.get("UV_NO_GROUP")) and "no-group" not in values:
-        values["no-group"] = tuple(groups.split())
+    for name in ("no-group", "no-binary-package"):
+        if (given_by_variable := environment.get(f"UV_{name.upper().replace('-', '_')}")) and name not in values:
+            values[name] = tuple(given_by_variable.split())
     return Options(values=values, flags=frozenset(flags), operands=options.operands)
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from builders.pipcommand import UNSURE, PipCommand
 from builders.shellcommand import Command
 from wheelcache.redaction import without_userinfo
-from wheelcache.requirements import Wish, classify, reason_not_locked
+from wheelcache.requirements import Wish, classify, reason_not_locked, reasons_built
 
 _ELSEWHERE: Final = ("platform", "python-version", "implementation", "abi", "python-platform")
 _UNREAD: Final = ("group", "requirements-from-script", "override")
@@ -84,6 +84,7 @@ def read_wishes(pip: PipCommand, command: Command) -> Wishes:
         *variable("INDEX"),
         *variable("EXTRA_INDEX_URL"),
     )
+    built = given((*(variable("NO_BINARY") if pip.tool == "pip" else ()), *options.all("no-binary")))
     return Wishes(
         requirements=tuple(wish.text for wish in words if wish.kind == "named"),
         files=paths(given((*files, *(variable("REQUIREMENT") if pip.tool == "pip" else ())))),
@@ -96,7 +97,7 @@ def read_wishes(pip: PipCommand, command: Command) -> Wishes:
         torch_backend=(given(options.all("torch-backend")) or variable("TORCH_BACKEND") or ("",))[-1],
         pre=_wants_pre(pip, environment),
         no_deps="no-deps" in options.flags or is_sync,
-        unlockable=(*_refusals(pip, words), *dict.fromkeys(doubts)),
+        unlockable=(*_refusals(pip, words), *reasons_built(built), *dict.fromkeys(doubts)),
     )
 
 

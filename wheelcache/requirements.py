@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
@@ -89,7 +89,7 @@ class RequirementsFile:
         pre: True with `--pre`.
         hashes: True when a line has `--hash`, or `--require-hashes` stands in it.
         local_projects: folders and archives, relative to the working directory.
-        unlockable: sentences, one per line that no index can serve.
+        unlockable: sentences, for what no wheel of an index can serve.
         unknown_options: lines whose options are not pip's.
         lines: all that were understood, in order.
     """
@@ -160,6 +160,19 @@ def reason_not_locked(wish: Wish) -> str:
             return ""
 
 
+def reasons_built(values: Iterable[str]) -> Iterator[str]:
+    """Yields the sentence that says why no wheel can serve what `--no-binary` names, where it names anything.
+
+    Args:
+        values: the option's, in order: names, `:all:` and `:none:`, each with commas between.
+    """
+    names: list[str] = []
+    for name in ",".join(values).split(","):
+        names = [] if name == ":none:" else [*names, *([name.strip()] if name.strip() else [])]
+    if names:
+        yield f"--no-binary {','.join(names)} builds from source: leave it out, or build the wheel before, and COPY it"
+
+
 def parse_requirements(text: str) -> RequirementsFile:
     """Reads a requirement or constraint file.
 
@@ -181,7 +194,10 @@ def parse_requirements(text: str) -> RequirementsFile:
         pre="pre" in collected.flags,
         hashes="require-hashes" in collected.flags or "hash" in values,
         local_projects=tuple(wish for wish in wishes if wish.kind in {"local", "archive"}),
-        unlockable=tuple(reason for wish in wishes if (reason := reason_not_locked(wish))),
+        unlockable=(
+            *(reason for wish in wishes if (reason := reason_not_locked(wish))),
+            *reasons_built(values.get("no-binary", ())),
+        ),
         unknown_options=tuple(collected.unknown),
         lines=tuple(collected.lines),
     )

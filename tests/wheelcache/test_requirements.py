@@ -74,5 +74,20 @@ def test_what_no_index_serves_is_named_without_credentials():
     )
 
 
+@pytest.mark.parametrize(
+    ("lines", "named"),
+    [
+        ("--no-binary lxml\n--no-binary=numpy,scipy", "lxml,numpy,scipy"),
+        ("--no-binary lxml,:none:,numpy", "numpy"),
+        ("--no-binary :all:", ":all:"),
+        ("--no-binary lxml\n--no-binary :none:", ""),
+        ("--only-binary :all:", ""),
+    ],
+)
+def test_what_is_to_be_built_from_source_is_named(lines, named):
+    sentence = f"--no-binary {named} builds from source: leave it out, or build the wheel before, and COPY it"
+    assert parse_requirements(f"{lines}\ntorch\n").unlockable == ((sentence,) if named else ())
+
+
 def test_options_that_are_not_pips_are_kept_apart():
     assert parse_requirements("--what ever\ntorch\n").unknown_options == ("--what ever",)
