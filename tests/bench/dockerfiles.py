@@ -45,7 +45,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from support.samplecontexts import read_sample
 
 from builders.dockerfile import Stages, decode_dockerfile, from_words, parse_dockerfile
-from builders.instructions import DockerfileSyntaxError
+from builders.instructions import DockerfileSyntaxError, Instruction
 from builders.reading import Reading
 from builders.rewrite import Rewritten
 from builders.workspace import WHEELS_CONTEXT, rewritten
@@ -233,6 +233,9 @@ def _misreadings(reading: Reading, copy: Rewritten, judges: Judges, outcome: Out
     if {image.removesuffix(":latest") for image in images} & {stage.name for stage in reading.findings.stages.stages}:
         outcome.unasked = "a stage is called like an image: what replaces the one replaces the other"
         return
+    if _is_entangled(reading.dockerfile.instructions):
+        outcome.unasked = "ARGs before the first FROM need each other: BuildKit's outline never ends, and ends the engine"
+        return
     args = reading.service.args
     before = judges.engine.outline(original, images, args)
     is_spaced = "unknown instruction" in before.error and _NEWER_HEREDOC.search(original)
@@ -249,6 +252,20 @@ def _misreadings(reading: Reading, copy: Rewritten, judges: Judges, outcome: Out
         yield f"BuildKit refuses the copy: {after.error}"
         return
     yield from _compare_outlines(before, after, copy, original)
+
+
+def _is_entangled(instructions: Sequence[Instruction]) -> bool:
+    """True where an ARG before the first FROM needs itself, by way of others or by being given twice."""
+    needs: dict[str, set[str]] = {}
+    for arg in takewhile(lambda each: each.keyword == "ARG", instructions):
+        name, _, default = arg.body.partition("=")
+        needs[name] = {other for other in re.findall(r"\$\{?(\w+)", default) if other in needs}
+    for name, found in needs.items():
+        while more := {other for each in found for other in needs[each]} - found:
+            found |= more
+        if name in found:
+            return True
+    return False
 
 
 def _compare_parses(before: Answer, after: Answer, reading: Reading, copy: Rewritten) -> Iterator[str]:
