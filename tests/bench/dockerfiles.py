@@ -45,7 +45,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from support.samplecontexts import read_sample
 
 from builders.dockerfile import Stages, decode_dockerfile, from_words, parse_dockerfile
-from builders.instructions import DockerfileSyntaxError, Instruction
+from builders.instructions import DockerfileSyntaxError
 from builders.reading import Reading
 from builders.rewrite import Rewritten
 from builders.workspace import WHEELS_CONTEXT, rewritten
@@ -230,11 +230,8 @@ def _misreadings(reading: Reading, copy: Rewritten, judges: Judges, outcome: Out
     if judges.engine is None:
         return
     images = [*_images(reading.findings.stages), WHEELS_CONTEXT]
-    if {image.removesuffix(":latest") for image in images} & {stage.name for stage in reading.findings.stages.stages}:
-        outcome.unasked = "a stage is called like an image: what replaces the one replaces the other"
-        return
-    if _is_entangled(reading.dockerfile.instructions):
-        outcome.unasked = "ARGs before the first FROM need each other: BuildKit's outline never ends, and ends the engine"
+    outcome.unasked = _reason_not_to_ask(reading.dockerfile.text, images, reading.findings.stages)
+    if outcome.unasked:
         return
     args = reading.service.args
     before = judges.engine.outline(original, images, args)
@@ -254,18 +251,20 @@ def _misreadings(reading: Reading, copy: Rewritten, judges: Judges, outcome: Out
     yield from _compare_outlines(before, after, copy, original)
 
 
-def _is_entangled(instructions: Sequence[Instruction]) -> bool:
-    """True where an ARG before the first FROM needs itself, by way of others or by being given twice."""
+def _reason_not_to_ask(text: str, images: Sequence[str] = (), stages: Stages | None = None) -> str:
+    """Returns why the engine cannot be asked about *text*; empty where it can."""
+    names = {stage.name for stage in stages.stages} if stages is not None else set()
+    if {image.removesuffix(":latest") for image in images} & names:
+        return "a stage is called like an image: what replaces the one replaces the other"
     needs: dict[str, set[str]] = {}
-    for arg in takewhile(lambda each: each.keyword == "ARG", instructions):
-        name, _, default = arg.body.partition("=")
+    for name, default in re.findall(r"(?im)^\s*ARG\s+(\w+)=(.*)", re.split(r"(?im)^\s*FROM\s", text)[0]):
         needs[name] = {other for other in re.findall(r"\$\{?(\w+)", default) if other in needs}
-    for name, found in needs.items():
+    for found in needs.values():
         while more := {other for each in found for other in needs[each]} - found:
-            found |= more
-        if name in found:
-            return True
-    return False
+            found.update(more)
+    if any(name in found for name, found in needs.items()):
+        return "ARGs before the first FROM need each other: of their outline BuildKit finds no end, and dies"
+    return ""
 
 
 def _compare_parses(before: Answer, after: Answer, reading: Reading, copy: Rewritten) -> Iterator[str]:
@@ -340,6 +339,9 @@ def _judge_refusal(outcome: Outcome, path: Path, judges: Judges, args: Mapping[s
     if judges.engine is None:
         return
     text = without_syntax(decode_dockerfile(path.read_bytes()))
+    outcome.unasked = _reason_not_to_ask(text)
+    if outcome.unasked:
+        return
     answer = judges.engine.outline(
         text, {word for words in _NAMES.findall(text) for word in words if word and "$" not in word}, args
     )
