@@ -13,12 +13,9 @@ from typing import Final, Literal
 from builders import shellsyntax as tree
 from builders.shellcommand import Command, Files, Script
 from builders.shellstate import ShellState
-from builders.shelltests import decide, found_by_grep
+from builders.shelltests import Status, decide, found_by_grep, joined
 from builders.shellwords import ASSIGNMENT, Word, expand_assignment, expand_word
 from builders.wrappers import unwrap
-
-Status = Literal["true", "false", "assumed", "unknown"]
-"""How a command ends: known to; most likely well, since the build would fail otherwise; or not known."""
 
 SHELLS: Final = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
 _TESTS: Final = frozenset({"[", "[[", "test"})
@@ -115,7 +112,7 @@ class _Walker:
         is_last = is_last and all(operator != "||" for operator, _ in item.parts)
         status: Status = "true"
         for operator, pipeline in item.parts:
-            if self.left or (operator == "&&" and status == "false") or (operator == "||" and status == "true"):
+            if self.left or status in {"&&": {"false", "fatal"}, "||": {"true", "fatal"}}.get(operator, ()):
                 continue
             why = ""
             if operator == "||" and status != "false":
@@ -123,7 +120,7 @@ class _Walker:
             elif operator == "&&" and status == "unknown" and not is_last:
                 why = "it depends on a test"
             new = self._guarded(pipeline, condition, why)
-            status = _joined(operator, status, new)
+            status = joined(operator, status, new)
         return status
 
     def _guarded(self, node: tree.Sequence | tree.Pipeline, condition: str, why: str) -> Status:
@@ -150,8 +147,9 @@ class _Walker:
                 status = self._command(command, condition)
                 self.feeding = self.commands[-1].words if self.commands else ()
             self.state, self.feeding = before, ()
+            status = "false" if status == "fatal" else status
         if pipeline.negated:
-            opposite: dict[Status, Status] = {"true": "false", "false": "true"}
+            opposite: dict[Status, Status] = {"true": "false", "false": "true", "fatal": "fatal"}
             return opposite.get(status, "unknown")
         return status
 
@@ -182,6 +180,7 @@ class _Walker:
                 status = self._sequence(command.body, condition)
                 if command.is_subshell:
                     self.state, self.left = before, ""
+                    status = "false" if status == "fatal" else status
         return status
 
     def _if(self, command: tree.If, condition: str) -> None:
@@ -310,9 +309,7 @@ class _Walker:
 
     def _call(self, words: tuple[Word, ...], condition: str) -> Status:
         """Runs a function of the script's own."""
-        numbers = {str(number): word.text if word.sure else None for number, word in enumerate(words[1:], 1)}
-        before = {name: self.state.variables.get(name) for name in numbers}
-        self.state.variables.update(numbers)
+        before = self.state.take_arguments(words[1:])
         self.calls += 1
         status = self._command(self.functions[words[0].text], condition)
         self.calls -= 1
@@ -333,6 +330,8 @@ class _Walker:
         if re.fullmatch(r"python[\d.]*", basename(name)):
             self.unread.extend(streams.inputs)
         self._jump(words, condition)
+        if name == "exit" and words[1:] and words[1].sure and re.fullmatch(r"0*[1-9]\d*", words[1].text):
+            return "fatal"
         return _CERTAIN.get(name, "unknown" if name in _ASKING else "assumed")
 
     def _jump(self, words: tuple[Word, ...], condition: str) -> None:
@@ -387,12 +386,3 @@ def is_shell_script(text: str) -> bool:
         return True
     words = [basename(word) for word in first[2:].split()]
     return bool(SHELLS & set(words[:2] if words[:1] == ["env"] else words[:1]))
-
-
-def _joined(operator: str, status: Status, new: Status) -> Status:
-    """Returns how a list ends, whose parts so far and whose new part end as given."""
-    if operator == "&&":
-        return new if new == "false" or status in {"true", "assumed"} else "unknown"
-    if operator == "||":
-        return new if status == "false" or new == "true" else status
-    return new

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from posixpath import basename, dirname, isabs, join, normpath
 
-from builders.shellwords import ASSIGNMENT, Word
+from builders.shellwords import ASSIGNMENT, SEPARATOR, Word
 
 
 @dataclass(kw_only=True, slots=True)
@@ -67,8 +67,20 @@ class ShellState:
             return None if before is None else before + match[3]
         return match[3]
 
+    def take_arguments(self, words: Sequence[Word]) -> dict[str, str | None]:
+        """Sets `$1` to `$9`, `$@` and `$*`; returns what they were."""
+        texts = [word.text if word.sure and not word.has_glob else None for word in words]
+        known = [text for text in texts if text is not None]
+        is_known = len(known) == len(texts)
+        taken = {str(number): text for number, text in enumerate([*texts, *[""] * 9][:9], 1)}
+        taken["@"] = SEPARATOR.join(known) if is_known else None
+        taken["*"] = " ".join(known) if is_known else None
+        before = {name: self.variables.get(name) for name in taken}
+        self.variables.update(taken)
+        return before
+
     def run_builtin(self, words: tuple[Word, ...]) -> bool:
-        """Applies `cd`, `export`, `unset`, `read` or `.`; False for every other command."""
+        """Applies `cd`, `export`, `unset`, `read`, `shift`, `set --` or `.`; False for every other command."""
         name, arguments = words[0].text, words[1:]
         match name:
             case "cd" | "pushd":
@@ -82,11 +94,22 @@ class ShellState:
                 self.variables.update(dict.fromkeys((word.text for word in arguments), ""))
             case "read" | "mapfile" | "getopts":
                 self.variables.update(dict.fromkeys((word.text for word in arguments), None))
+            case "shift":
+                self._shift(arguments)
+            case "set" if arguments and arguments[0].text == "--":
+                self.take_arguments(arguments[1:])
             case "." | "source":
                 return self._source(arguments)
             case _:
                 return False
         return True
+
+    def _shift(self, arguments: tuple[Word, ...]) -> None:
+        given, number = self.lookup("@"), arguments[0].text if arguments else "1"
+        if given is not None and number.isdecimal():
+            self.take_arguments([Word(text=text) for text in given.split(SEPARATOR)[int(number) :]])
+        else:
+            self.variables.update(dict.fromkeys((*"123456789@*",)))
 
     def _export(self, arguments: tuple[Word, ...]) -> None:
         for word in arguments:

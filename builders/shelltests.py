@@ -1,13 +1,16 @@
-"""Decides `test`, `[ … ]` and `[[ … ]]` (POSIX.1-2024, XCU "test") as far as their operands are known."""
+"""Decides `test`, `[ … ]` and `[[ … ]]` (POSIX.1-2024, XCU "test") where their operands are known, and AND-OR lists."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Final, Literal
 
 from builders.shellwords import Word
+
+Status = Literal["true", "false", "fatal", "assumed", "unknown"]
+"""How a command ends: known to; with the whole build; most likely well, since it would end the build; or not known."""
 
 Exists = Callable[[str], bool | None]
 """Tells whether a file is there; None where nobody can tell."""
@@ -136,3 +139,16 @@ def _compared(one: Word, operator: str, other: Word) -> bool | None:
         equal = fnmatchcase(one.text, other.text) if other.has_glob else one.text == other.text
         return equal is (operator != "!=")
     return None
+
+
+def joined(operator: str, status: Status, new: Status) -> Status:
+    """Returns how a list ends, whose parts so far and whose new part end as given."""
+    if operator == "&&" and new == "fatal" and status == "unknown":
+        return "false"  # whoever comes here has left the build standing
+    if operator == "&&":
+        return new if new == "false" or status in {"true", "assumed"} else "unknown"
+    if operator == "||" and new == "fatal" and status != "false":
+        return "assumed"
+    if operator == "||":
+        return new if status == "false" or new == "true" else status
+    return new

@@ -15,7 +15,7 @@ _REDIRECT: Final = re.compile(r"(\d*|&)(<<-|<<<|<<|>>|>\||[<>]&|<>|>|<)")
 SEPARATOR: Final = "\x1f"
 """Stands between the words of an array in a variable's value."""
 
-_ARRAY: Final = re.compile(r"\w+\[[@*]\]")
+_ARRAY: Final = re.compile(r"\w+\[[@*]\]|@")
 ASSIGNMENT: Final = re.compile(r"([A-Za-z_]\w*)(\+?)=(.*)", re.DOTALL)
 """`NAME=value` before a command, and bash's `NAME+=value`."""
 

@@ -113,6 +113,13 @@ def test_the_variable_of_a_loop_over_unknown_words_is_not_known_but_its_body_run
         ("[ -f r ] && pip install a", ""),
         ("[ -f r ] && pip install a; y", "it depends on a test"),
         ("[ -f r ] || exit 1; pip install a", ""),
+        ("[ -f r ] || { y; exit 1; } && pip install a; z", ""),
+        ("f() { y; exit 1; }; [ -f r ] || f && pip install a; z", ""),
+        ("[ -f r ] && exit 2 || pip install a; z", ""),
+        ("[ -f r ] || (y; exit 1) && pip install a; z", "it depends on a test"),
+        ("[ -f r ] || y | exit 1 && pip install a; z", "it depends on a test"),
+        ("[ -f r ] || exit 0 && pip install a; z", "it depends on a test"),
+        ("[ -f r ] || exit $V && pip install a; z", "it depends on a test"),
         ("if x; then exit 0; fi; pip install a", "the script may have ended before"),
         ("if x; then exit 1; fi; pip install a", ""),
         ("f() { return; }; f; pip install a", ""),
@@ -194,6 +201,25 @@ def test_a_function_knows_its_arguments():
     commands = read('f() { pip install "x==$1" $2; }; f 1 y; f $(cat v)').commands
     words = [[word.text for word in each.words[2:] if word.sure] for each in commands if each.name == "pip"]
     assert words == [["x==1", "y"], []]
+
+
+@pytest.mark.parametrize(
+    ("text", "installed"),
+    [
+        ('f() { "$@" || { sleep 5; "$@"; }; }; f pip install a "b c"', ["a", "b c"]),
+        ('f() { n=$1; shift; for i in 1 2; do "$@" && return; sleep $n; done; }; f 9 pip install a', ["a"]),
+        ('f() { sh -c "$*"; }; f pip install a b', ["a", "b"]),
+        ("f() { pip install ${3:-a}; }; f x y", ["a"]),
+        ("f() { shift 2; pip install $1; }; f x y a", ["a"]),
+        ('set -- a b; pip install "$@"', ["a", "b"]),
+        ("f() { y; }; set -- a; f b; pip install $1", ["a"]),
+        ('f() { pip install "$@"; }; f a $(cat v)', None),
+        ('f() { shift $1; pip install "$@"; }; f $(cat v) a', None),
+    ],
+)
+def test_a_function_hands_its_arguments_on(text, installed):
+    command = next(each for each in read(text).commands if each.name == "pip")
+    assert ([word.text for word in command.words[2:]] if command.is_sure else None) == installed
 
 
 def test_a_pipe_leaves_the_shell_as_it_was_and_tells_what_feeds_a_command():
