@@ -69,6 +69,7 @@ _NEWER_HEREDOC = re.compile(r"<<-?[ \t]+\S|<<.*\$\{\w+[#%/]|\$\{\w+[#%/].*<<")
 """What an older BuildKit refuses, and newer ones take; so are some heredocs."""
 
 _NAMES = re.compile(r"(?im)^\s*FROM\s+(?:--\S+\s+)*([^\s\\]+)|--from=([^\s\\]+)")
+_STAGES = re.compile(r"(?im)^\s*FROM\s.*\sAS\s+(\S+)")
 _WITNESS = "wheelcache-witness"
 
 
@@ -342,9 +343,8 @@ def _judge_refusal(outcome: Outcome, path: Path, judges: Judges, args: Mapping[s
     outcome.unasked = _reason_not_to_ask(text)
     if outcome.unasked:
         return
-    answer = judges.engine.outline(
-        text, {word for words in _NAMES.findall(text) for word in words if word and "$" not in word}, args
-    )
+    named = {word for words in _NAMES.findall(text) for word in words if word and "$" not in word}
+    answer = judges.engine.outline(text, named - set(_STAGES.findall(text)), args)
     if not answer.error:
         outcome.state = "wrong"
         outcome.reasons.append("BuildKit takes it")
