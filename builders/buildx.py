@@ -22,10 +22,13 @@ _FOLDERS: Final = tuple(
 _UNASKED: Final = {"BUILDX_GIT_INFO": "false", "BUILDX_METADATA_PROVENANCE": "disabled"}
 """What buildx is not to find out, since nobody looks at it: a large repository's state takes git seconds."""
 
+_MEANT: Final = {"BUILDX_NO_DEFAULT_LOAD": "false"}
+"""What holds whatever the user wants of buildx otherwise: what an engine's own builder builds comes into the engine."""
+
 
 def buildx_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment that buildx is to run in; what *environ* says itself holds."""
-    return {**_UNASKED, **environ}
+    """Returns the environment that buildx is to run in; what *environ* says itself mostly holds."""
+    return {**_UNASKED, **environ, **_MEANT}
 
 
 def find_buildx(*, run: Runner, environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -67,9 +67,12 @@ def buildx_build(request: BuildRequest) -> list[str]:
     content another image id.
     """
     argv = ["build", "--progress=rawjson", "--provenance=false"]
-    # An engine unpacks what it loads: another builder would compress gigabytes for nothing.
-    load = "--load" if request.builder is None else "--output=type=docker,compression=uncompressed"
-    argv.append(load if request.output == "load" else "--output=type=cacheonly")
+    if request.output == "cacheonly":
+        argv.append("--output=type=cacheonly")
+    elif request.builder is not None:
+        # An engine unpacks what it loads: another builder would compress gigabytes for nothing.
+        argv.append("--output=type=docker,compression=uncompressed")
+    # The engine's own builder loads what it built (see `buildx_environ`); told to, it looks the engine over before.
     argv += _optional("--builder", request.builder)
     argv += ["--file", str(request.dockerfile)]
     argv += _repeated("--tag", request.tags)

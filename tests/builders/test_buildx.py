@@ -93,5 +93,6 @@ def test_buildx_looks_at_no_repository_unless_the_user_wants_it_to() -> None:
         "HOME": "/h",
         "BUILDX_GIT_INFO": "false",
         "BUILDX_METADATA_PROVENANCE": "disabled",
+        "BUILDX_NO_DEFAULT_LOAD": "false",
     }
     assert buildx_environ({"BUILDX_GIT_INFO": "true"})["BUILDX_GIT_INFO"] == "true"

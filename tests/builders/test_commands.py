@@ -12,7 +12,7 @@ PLAIN = BuildRequest(context=Path("/ctx/shop-ml"), dockerfile=Path("/tmp/Dockerf
 
 def test_a_plain_build_says_no_more_than_it_must() -> None:
     assert buildx_build(PLAIN) == [
-        "build", "--progress=rawjson", "--provenance=false", "--load",
+        "build", "--progress=rawjson", "--provenance=false",
         "--file", "/tmp/Dockerfile", "--", "/ctx/shop-ml",
     ]  # fmt: skip
 
