@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from posixpath import join, normpath
+from posixpath import basename, join, normpath
 from typing import Final, Literal
 
 from builders.foreign import foreign_install
@@ -26,6 +26,7 @@ _TELLING: Final = frozenset({"echo", "printf", "cat", "tee"})
 _QUOTING: Final = _TELLING | {"[", "[[", "awk", "egrep", "fgrep", "git", "grep", "perl", "sed", "test"}
 """What has such words in its arguments without running them."""
 
+_PYTHON: Final = re.compile(r"(python|pypy)[\d.]*")
 _LONGEST_SHOWN: Final = 60
 
 
@@ -74,6 +75,32 @@ class HiddenCalls:
         for runs in command.arguments if command.name in SHELLS | {".", "source"} else (program,) * ("/" in program):
             if _path(command, runs) in self._written:
                 yield _call(self._written[_path(command, runs)], runs)
+
+
+def calls_beside(script: Script, text_of: Callable[[str], str | None]) -> Iterator[str]:
+    """Yields a sentence for each Python program in the RUN of an install that installs by itself.
+
+    Such a call is neither locked nor read, but finds the configuration that is mounted for the install beside it.
+
+    Args:
+        script: of the RUN.
+        text_of: returns a file's text by its path inside the image, None where nobody knows it.
+    """
+    for command in script.commands:
+        program = _python_program(command.words)
+        text = text_of(_path(command, program)) if program and command.cwd is not None else None
+        if text is not None and (match := _IN_TEXT.search(text)):
+            yield f"{program} calls {match[1]} in the RUN of an install: give it a RUN of its own"
+        if command.name in SHELLS and _python_program(command.feeding):
+            yield f"what {_said(command.feeding)} prints is run beside an install: give it a RUN of its own"
+
+
+def _python_program(words: Sequence[Word]) -> str:
+    """Returns the file that a Python interpreter runs; empty for other commands, `-m` and `-c`."""
+    if not words or not _PYTHON.fullmatch(basename(words[0].text)):
+        return ""
+    first = next((word for word in words[1:] if not re.fullmatch(r"-[bBdEiIOqsSuvx]+", word.text)), None)
+    return first.text if first is not None and first.sure and not first.text.startswith("-") else ""
 
 
 def _said(words: Iterable[Word]) -> str:

@@ -11,7 +11,7 @@ from builders.contextfiles import ContextFiles, ContextPath, Found, Has, InlineF
 from builders.dockerfile import Base, Dockerfile, Stages, Step
 from builders.environments import Destination, Environments
 from builders.foreign import ForeignInstall, foreign_install
-from builders.hiddencalls import HiddenCall, HiddenCalls
+from builders.hiddencalls import HiddenCall, HiddenCalls, calls_beside
 from builders.located import LocalProject, Locator
 from builders.network import needs_network
 from builders.pipcommand import PipCommand, read_pip_command, recognise_call, uninstalled_by
@@ -247,6 +247,8 @@ class _Finder:
             install = self._install(pip, command, place)
             if not _repeats(install, found):
                 found.append(install)
+        beside = tuple(calls_beside(script, lambda path: self._text(self._found(path, stage, number)))) if found else ()
+        found[:1] = [replace(install, unsealable=(*install.unsealable, *beside)) for install in found[:1]]
         hidden = tuple(self.hidden.find(script))
         if basename(step.setting.shell[0]).removesuffix(".exe").lower() in _WINDOWS_SHELLS:
             self.foreign.extend(_in_windows(hidden, step))

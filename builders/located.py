@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -118,6 +119,9 @@ class Locator:
 
     def _project(self, wish: Wish, doubts: list[str], find: Find) -> LocalProject | None:
         if self._is_wheels(wish.text):
+            return None
+        if re.search(r"[*?]", wish.text):
+            doubts.append(f"{wish.text}: what this names is only known when the command runs")
             return None
         reasons: list[str] = []
         for name in _PROJECT_FILES:
