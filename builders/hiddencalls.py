@@ -104,7 +104,7 @@ def _python_program(words: Sequence[Word]) -> str:
 
 
 def _said(words: Iterable[Word]) -> str:
-    return " ".join(word.text if word.sure else f"{word.text}…" for word in words)
+    return " ".join(word.marked("…") for word in words)
 
 
 def _path(command: Command, text: str) -> str:

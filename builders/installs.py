@@ -357,7 +357,8 @@ def _doubts(pip: PipCommand, command: Command) -> Iterator[str]:
     if pip.problem:
         yield f"{shown}: {pip.problem}"
     if not command.words[0].sure:
-        yield f"{shown}: which program this is, is only known when it runs"
+        program = command.words[0].marked("…")
+        yield f"{program} {pip.subcommand}: which program this is, is only known when it runs"
 
 
 def _repeats(install: Install, earlier: list[Install]) -> bool:

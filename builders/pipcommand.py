@@ -302,7 +302,7 @@ def subcommand_of(call: Call) -> tuple[str, tuple[str, ...], Options | None]:
 
     For uv the subcommand of `uv pip install` is `pip install`.
     """
-    texts = tuple(word.text if word.sure else word.text + UNSURE for word in call.words)
+    texts = tuple(word.marked(UNSURE) for word in call.words)
     try:
         before = (_PIP_GLOBAL if call.tool == "pip" else _UV_GLOBAL).read(texts)
         rest = before.operands

@@ -368,7 +368,7 @@ class _Walker:
         sure = True
         for option, value in pairwise(words[1:]):
             if re.fullmatch(r"-[a-zA-Z]*c|--command", option.text):
-                scripts, sure = [value.text], value.sure
+                scripts, sure = [value.marked("${?}")], value.sure
                 break
         if not scripts:
             return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final, Literal
 
 from builders.expansion import Lookup
@@ -59,12 +60,21 @@ class Word:
         sure: False where something in it is only known when the command runs.
         has_glob: True when an unquoted `*` or `?` stands in it.
         commands: the texts of the `$(…)` in it whose output is not known.
+        gaps: where in the text something is left out that is not known.
     """
 
     text: str
     sure: bool = True
     has_glob: bool = False
     commands: tuple[str, ...] = ()
+    gaps: tuple[int, ...] = ()
+
+    def marked(self, mark: str) -> str:
+        """Returns the text with *mark* wherever something is not known."""
+        if self.sure:
+            return self.text
+        cuts = [0, *(self.gaps or [len(self.text)]), len(self.text)]
+        return mark.join(self.text[start:end] for start, end in pairwise(cuts))
 
 
 def tokens_of(text: str) -> tuple[Token, ...]:
@@ -80,26 +90,28 @@ def literal(text: str) -> Token:
 def expand_word(token: Token, lookup: Lookup) -> tuple[Word, ...]:
     """Returns the words that one word becomes: unquoted variables are split into fields at blanks."""
     words: list[Word] = []
-    text, sure, has_glob, started = "", True, False, False
+    text, has_glob, started = "", False, False
     commands: list[str] = []
+    gaps: list[int] = []
     for part in token.parts:
         value = _value(part, lookup)
         if part.kind == "command" and value is None:
             commands.append(part.text)
-        sure = sure and value is not None
+        if value is None:
+            gaps.append(len(text))
         is_array = part.kind == "variable" and _ARRAY.fullmatch(part.text)
         if value is not None and (is_array or (part.kind == "variable" and not part.quoted)):
             fields = value.split(SEPARATOR) if is_array and value else value.split()
             for last in fields[:-1]:
-                words.append(Word(text=text + last, sure=sure, has_glob=has_glob))
-                text, sure, has_glob = "", True, False
+                words.append(Word(text=text + last, sure=not gaps, has_glob=has_glob, gaps=tuple(gaps)))
+                text, has_glob, gaps = "", False, []
             text, started = text + (fields[-1] if fields else ""), started or bool(fields)
             continue
         started = True
         has_glob = has_glob or (part.kind == "text" and not part.quoted and bool(re.search(r"[*?]", part.text)))
         text += value or ""
-    if started or not sure:
-        words.append(Word(text=text, sure=sure, has_glob=has_glob, commands=tuple(commands)))
+    if started or gaps:
+        words.append(Word(text=text, sure=not gaps, has_glob=has_glob, commands=tuple(commands), gaps=tuple(gaps)))
     return tuple(words)
 
 

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from support.engines import BASE, own_engine
+from support.engines import BASE, can_have_engines, own_engine
 
 
 def pytest_configure() -> None:
@@ -18,7 +18,7 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def engine_of_this_worker(request: pytest.FixtureRequest) -> Iterator[None]:
     """Leads each of several test processes to an engine of its own: many tests look at all that their engine holds."""
-    is_one_of_many = "PYTEST_XDIST_WORKER" in os.environ
+    is_one_of_many = "PYTEST_XDIST_WORKER" in os.environ and can_have_engines()
     if not is_one_of_many or not any(item.get_closest_marker("engine") for item in request.session.items):
         yield
         return

@@ -69,6 +69,11 @@ class OwnEngine:
             ballast.unlink()
 
 
+def can_have_engines() -> bool:
+    """True where this machine lets us start engines."""
+    return sys.platform == "linux" and os.geteuid() == 0 and shutil.which("dockerd") is not None
+
+
 @contextmanager
 def own_engine(
     *, configuration: Mapping[str, object] | None = None, disk: int | None = None, memory: int | None = None
@@ -82,7 +87,7 @@ def own_engine(
         disk: bytes of an ext4 of its own, that it keeps its data on; None for a folder.
         memory: bytes that all its steps together may use before the kernel kills; None for no limit.
     """
-    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("dockerd") is None:
+    if not can_have_engines():
         pytest.skip("NO SECOND ENGINE, NOT TESTED: needs root and dockerd")
     with ExitStack() as undone:
         folder = Path(tempfile.mkdtemp(prefix="wc-engine-"))  # short: a socket's path is
