@@ -357,8 +357,8 @@ def _doubts(pip: PipCommand, command: Command) -> Iterator[str]:
     if pip.problem:
         yield f"{shown}: {pip.problem}"
     if not command.words[0].sure:
-        program = command.words[0].marked("…")
-        yield f"{program} {pip.subcommand}: which program this is, is only known when it runs"
+        rest = shown.removeprefix(command.words[0].text)
+        yield f"{command.words[0].marked('…')}{rest}: which program this is, is only known when it runs"
 
 
 def _repeats(install: Install, earlier: list[Install]) -> bool:
