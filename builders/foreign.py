@@ -10,6 +10,9 @@ from builders.pipcommand import module_run, recognise_call, subcommand_of
 from builders.shellcommand import Command
 
 _CONDA: Final = "takes conda packages, which are no wheels: install them with pip, or build on an image that has them"
+_OWN_BUILD: Final = "fetches what it builds with: build the wheel before, and COPY it"
+_OWN_ENVIRONMENTS: Final = "makes environments of its own: use pip install"
+_OWN_PIP: Final = "runs pip by itself: compile before, COPY what that wrote, and pip install -r it"
 _OWN_LOCK: Final = "reads a lock of its own: write it out with {}, and pip install -r that"
 
 
@@ -34,17 +37,25 @@ _INSTALLERS: Final[Mapping[str, _Installer]] = {
     "bun": _installer("add install", ""),
     "conda": _installer("install create update env run", _CONDA),
     "easy_install": _installer("", "fetches by itself: use pip install"),
+    "flit": _installer("install", "fetches by itself: use pip install ."),
     "hatch": _installer("run build env", "makes environments of its own: use pip install ."),
     "mamba": _installer("install create update env run", _CONDA),
     "micromamba": _installer("install create update env run", _CONDA),
+    "nox": _installer("", _OWN_ENVIRONMENTS),
     "npm": _installer("add ci i install", ""),
     "pdm": _installer("add install sync update", _OWN_LOCK.format("pdm export -o requirements.txt")),
+    "pip-compile": _installer("", _OWN_PIP),
+    "pip-sync": _installer("", _OWN_PIP),
     "pipenv": _installer("install sync update", _OWN_LOCK.format("pipenv requirements > requirements.txt")),
+    "piptools": _installer("compile sync", _OWN_PIP),
     "pipx": _installer("install inject run", "makes an environment of its own: use pip install"),
     "pixi": _installer("add install run", _CONDA),
     "pnpm": _installer("add i install", ""),
     "poetry": _installer("add install sync update", _OWN_LOCK.format("poetry export -o requirements.txt")),
+    "pyproject-build": _installer("", _OWN_BUILD),
+    "python -m build": _installer("", _OWN_BUILD),
     "rye": _installer("add install sync", _OWN_LOCK.format("rye lock (requirements.lock)")),
+    "tox": _installer("", _OWN_ENVIRONMENTS),
     "uvx": _installer("", "makes an environment of its own: use uv pip install"),
     "yarn": _installer("add install", ""),
 }
@@ -94,8 +105,10 @@ def foreign_install(command: Command, line: int) -> ForeignInstall | None:
 def _recognised(command: Command) -> tuple[str, str] | None:
     name, arguments = command.name, command.arguments
     module = module_run(command)
-    if module is not None and module[0] in _INSTALLERS:
-        name, arguments = module
+    if module is not None and module[0] in {"build", *_INSTALLERS}:
+        name, arguments = ("python -m build" if module[0] == "build" else module[0]), module[1]
+    if name in {"pyproject-build", "python -m build"} and {"-n", "--no-isolation"} & set(arguments):
+        return None
     verb = next((word for word in arguments if not word.startswith("-")), "")
     installer = _INSTALLERS.get(name)
     if installer is not None:

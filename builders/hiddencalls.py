@@ -62,12 +62,13 @@ class HiddenCalls:
 
     def _in_command(self, command: Command) -> Iterator[HiddenCall]:
         said = _said(command.words)
+        pattern = _IN_TEXT if _PYTHON.fullmatch(command.name) and "-c" in command.arguments else _IN_COMMAND
         if command.name in _TELLING:
             told = "\n".join((said, *command.inputs, _said(command.feeding))).replace("\\n", "\n")
             match = _IN_COMMAND.search(told)
             written = [*command.writes, *(command.words[1:] if command.name == "tee" else ())]
             self._written.update({_path(command, word.text): match for word in written if match})
-        elif command.name not in _QUOTING and (match := _IN_COMMAND.search(said)):
+        elif command.name not in _QUOTING and (match := pattern.search(said)):
             yield _call(match, said)
         elif command.name in SHELLS and (match := _IN_COMMAND.search(fed := _said(command.feeding))):
             yield _call(match, f"{fed} | {said}")

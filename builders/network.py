@@ -47,7 +47,7 @@ _QUIET_VERBS: Final[Mapping[str, frozenset[str]]] = {
 _QUIET_MODULES: Final = frozenset(
     ["compileall", "ensurepip", "ipykernel", "pip", "py_compile", "site", "uv", "venv", "virtualenv"]
 )
-_ALWAYS_QUIET: Final = re.compile(r"echo|printf|test|\[|\[\[|pip[\d.]*")
+_ALWAYS_QUIET: Final = re.compile(r"echo|printf|test|\[|\[\[|pip(-?\d[\d.]*)?")
 _FETCHES: Final = re.compile(
     r"https?://|from_pretrained|(?<!no-)download|load_dataset|urlretrieve|urlopen|requests\.get"
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from posixpath import basename
 from typing import Final, Literal
 
 from packaging.utils import canonicalize_name
@@ -218,6 +219,7 @@ _UV: Final = Grammar(
     ),
 )
 _UV_GLOBAL: Final = Grammar(valued=_UV_VALUED, flags=_UV_FLAGS, stops=True)
+_PIP_PROGRAM: Final = re.compile(r"pip(-?\d[\d.]*)?")
 _GET_PIP: Final = re.compile(r"(^|/)get-pip[\w.-]*$")
 _GETS: Final = (
     *("install", "--upgrade", "--force-reinstall", "pip"),
@@ -262,13 +264,15 @@ class Call:
 def recognise_call(command: Command) -> Call | None:
     """Returns the call of pip or uv that *command* is; None where it is another program."""
     program, rest = command.words[0].text if command.words else "", command.words[1:]
-    if re.fullmatch(r"pip[\d.]*|uv", command.name):
+    if command.name == "uv" or _PIP_PROGRAM.fullmatch(command.name):
         return Call(tool="uv" if command.name == "uv" else "pip", program=program, interpreter=program, words=rest)
     if not _PYTHON.fullmatch(command.name):
         return None
     bootstrap = _bootstrap(command)
     if bootstrap is not None:
         return Call(tool="pip", program=program, interpreter=f"{program} -m pip", words=bootstrap)
+    if rest and _PIP_PROGRAM.fullmatch(basename(rest[0].text)):
+        return Call(tool="pip", program=program, interpreter=f"{program} {rest[0].text}", words=rest[1:])
     module = _module(rest)
     if module is None or module[0] not in {"pip", "uv"}:
         return None

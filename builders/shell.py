@@ -279,7 +279,7 @@ class _Walker:
         functions = self.functions if self.calls < _DEEPEST_CALL and len(self.commands) < _MOST_COMMANDS else {}
         if words[0].sure and words[0].text in functions:
             return self._call(words, condition)
-        bare = unwrap(words)
+        bare = unwrap(_found_program(words))
         words, assigned = bare.words, {**assigned, **bare.assigned}
         state = self.state.copy()
         state.variables.update(assigned)
@@ -377,6 +377,14 @@ class _Walker:
             self._take(script, condition, nested="" if sure else "a script with unknown variables")
         self.state = before
         return True
+
+
+def _found_program(words: tuple[Word, ...]) -> tuple[Word, ...]:
+    """Returns *words* with NAME for a program written as `$(which NAME)`, or for one that Python is to run."""
+    at = 1 if words[1:] and re.fullmatch(r"python[\d.]*", basename(words[0].text)) else 0
+    names = (re.fullmatch(r"(?:which|command -v|type -p)\s+([\w./-]+)", text.strip()) for text in words[at].commands)
+    name = next((match[1] for match in names if match), "")
+    return (*words[:at], Word(text=name), *words[at + 1 :]) if name and not words[at].text else words
 
 
 def is_shell_script(text: str) -> bool:

@@ -12,7 +12,6 @@ from builders.shellwords import ASSIGNMENT, Word
 
 _WRAPPERS: Final[Mapping[str, tuple[str, int]]] = {
     "builtin": ("", 0),
-    "chroot": ("", 1),
     "command": ("", 0),
     "doas": ("uC", 0),
     "eatmydata": ("", 0),
