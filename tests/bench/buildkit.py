@@ -142,3 +142,14 @@ class Engine:
 def _first_line(described: Mapping[str, Any]) -> int:
     ranges: Sequence[Mapping[str, Any]] = described["location"]["ranges"]
     return min(int(each["start"]["line"]) for each in ranges)
+
+
+def arguments_need_each_other(text: str) -> bool:
+    """True where an ARG before the first FROM needs itself, by way of others or as it is given twice."""
+    needs: dict[str, set[str]] = {}
+    for name, default in re.findall(r"(?im)^\s*ARG\s+(\w+)=(.*)", re.split(r"(?im)^\s*FROM\s", text)[0]):
+        needs[name] = {other for other in re.findall(r"\$\{?(\w+)", default) if other in needs}
+    for found in needs.values():
+        while more := {other for each in found for other in needs[each]} - found:
+            found.update(more)
+    return any(name in found for name, found in needs.items())

@@ -36,7 +36,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from buildkit import Answer, Engine, find_parser, parsed, without_syntax
+from buildkit import Answer, Engine, arguments_need_each_other, find_parser, parsed, without_syntax
 from measure import table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -70,6 +70,7 @@ _NEWER_HEREDOC = re.compile(r"<<-?[ \t]+\S|<<.*\$\{\w+[#%/]|\$\{\w+[#%/].*<<")
 
 _NAMES = re.compile(r"(?im)^\s*FROM\s+(?:--\S+\s+)*([^\s\\]+)|--from=([^\s\\]+)")
 _STAGES = re.compile(r"(?im)^\s*FROM\s.*\sAS\s+(\S+)")
+_TRIES = 9
 _WITNESS = "wheelcache-witness"
 
 
@@ -245,7 +246,12 @@ def _misreadings(reading: Reading, copy: Rewritten, judges: Judges, outcome: Out
         return
     if not copy.insertions:
         return
-    after = judges.engine.outline(_with_witnesses(changed, copy, reading.dockerfile.text), images, args)
+    witnessed = _with_witnesses(changed, copy, reading.dockerfile.text)
+    after = judges.engine.outline(witnessed, images, args)
+    for _ in range(_TRIES):  # an ARG that several stages declare is said to stand now in the one, now in the other
+        if after.error or after.said == before.said:
+            break
+        after = judges.engine.outline(witnessed, images, args)
     if after.error:
         yield f"BuildKit refuses the copy: {after.error}"
         return
@@ -257,13 +263,7 @@ def _reason_not_to_ask(text: str, images: Sequence[str] = (), stages: Stages | N
     names = {stage.name for stage in stages.stages} if stages is not None else set()
     if {image.removesuffix(":latest") for image in images} & names:
         return "a stage is called like an image: what replaces the one replaces the other"
-    needs: dict[str, set[str]] = {}
-    for name, default in re.findall(r"(?im)^\s*ARG\s+(\w+)=(.*)", re.split(r"(?im)^\s*FROM\s", text)[0]):
-        needs[name] = {other for other in re.findall(r"\$\{?(\w+)", default) if other in needs}
-    for found in needs.values():
-        while more := {other for each in found for other in needs[each]} - found:
-            found.update(more)
-    if any(name in found for name, found in needs.items()):
+    if arguments_need_each_other(text):
         return "ARGs before the first FROM need each other: of their outline BuildKit finds no end, and dies"
     return ""
 
