@@ -16,7 +16,7 @@ from builders.located import LocalProject, Locator
 from builders.network import needs_network
 from builders.pipcommand import PipCommand, read_pip_command, recognise_call, uninstalled_by
 from builders.runs import read_run
-from builders.seals import conditions_against_sealing
+from builders.seals import conditions_against_sealing, written_configuration
 from builders.settings import settings_made_by
 from builders.shellcommand import Command, Files, Script
 from builders.stages import resolve_stages
@@ -65,6 +65,7 @@ class Install:
         destination: where it installs to.
         environment: the virtual environment's folder; empty where it is none.
         needs_network: the same RUN runs something else that clearly needs the network.
+        writes_configuration: the same RUN writes the file that a configuration of the tool is mounted at.
         uv_project: the project whose uv.lock a `uv sync` or `uv export` takes; None for other commands.
         unlockable: sentences; why what it installs cannot be locked.
         unsealable: sentences; why it would not keep to a mounted configuration.
@@ -94,6 +95,7 @@ class Install:
     destination: Destination = "system"
     environment: str = ""
     needs_network: bool = False
+    writes_configuration: bool = False
     uv_project: UvProject | None = None
     unlockable: tuple[str, ...] = ()
     unsealable: tuple[str, ...] = ()
@@ -254,7 +256,7 @@ class _Finder:
             self.foreign.extend(_in_windows(hidden, step))
         else:
             found.extend(_unread(hidden, script, step, stage))
-        self.installs.extend(found)
+        self.installs.extend(_kept_writable(install, script) for install in found)
 
     def _uv_sync(self, sync: UvSync, command: Command, place: _Place) -> Install:
         def locked(folder: str) -> ContextPath | None:
@@ -365,6 +367,13 @@ def _repeats(install: Install, earlier: list[Install]) -> bool:
     """True for a second try of what stands in the same RUN already (`pip install … || pip install …`)."""
     bare = replace(install, unlockable=())
     return any(replace(each, unlockable=()) == bare for each in earlier)
+
+
+def _kept_writable(install: Install, script: Script) -> Install:
+    """Returns *install* without a mounted configuration where its RUN writes one."""
+    written = written_configuration(install.tool, script.commands)
+    reasons = (*install.unsealable, f"the RUN writes {written} itself")
+    return replace(install, writes_configuration=True, unsealable=reasons) if written else install
 
 
 def _in_windows(hidden: Sequence[HiddenCall], step: Step) -> Iterator[ForeignInstall]:

@@ -105,10 +105,11 @@ def rewrite_dockerfile(
             raise ValueError(msg)
         mount = f"--mount=type=bind,from={wheels_context},source={sources.pop()},target={WHEELS}"
         tools = [tool for tool in ("pip", "uv") if any(each.tool == tool for each in group)]
+        own = {each.tool for each in group if each.writes_configuration}
         configurations = [
             _from_wheels(tool, wheels_context) if sealed or offline else _secret(tool, secret_ids)
             for tool in tools
-            if not mounts_configuration(tool, instruction)
+            if tool not in own and not mounts_configuration(tool, instruction)
         ]
         projects = [each.uv_project for each in group if each.uv_project is not None and (sealed or offline)]
         locks = dict.fromkeys(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from posixpath import basename
+from collections.abc import Iterable, Iterator, Mapping
+from posixpath import basename, join, normpath
+from typing import Final
 
 from builders.dockerfile import Step
 from builders.instructions import Instruction
 from builders.mounts import mount_options
-from builders.pipcommand import PipCommand
+from builders.pipcommand import PipCommand, recognise_call, subcommand_of
+from builders.pipconf import PIP_CONF, UV_TOML
 from builders.shellcommand import Command
 from wheelcache.redaction import without_userinfo
+
+_WRITING: Final = frozenset({"chmod", "chown", "cp", "install", "ln", "mv", "rm", "sed", "tee", "touch"})
 
 
 def conditions_against_sealing(pip: PipCommand, command: Command, step: Step) -> tuple[str, ...]:
@@ -34,6 +38,23 @@ def mounts_configuration(tool: str, instruction: Instruction) -> str:
     name = "pip.conf" if tool == "pip" else "uv.toml"
     targets = (mount_options(mount).get("target", "") for mount in instruction.values("mount"))
     return next((target for target in targets if basename(target) == name), "")
+
+
+def written_configuration(tool: str, commands: Iterable[Command]) -> str:
+    """Returns the configuration file of *tool* that *commands* write; empty where they write none.
+
+    Nothing can be mounted over it in their RUN: they would fail.
+    """
+    path = PIP_CONF if tool == "pip" else UV_TOML
+    for command in commands:
+        words = command.arguments if command.name in _WRITING else ()
+        places = [*words, *(join(words[-1], basename(word)) for word in words[:-1]), *(w.text for w in command.writes)]
+        if path in {normpath(join(command.cwd or "/", place)) for place in places}:
+            return path
+        call = recognise_call(command) if tool == "pip" else None
+        if call is not None and subcommand_of(call)[0] == "config" and "--global" in command.arguments:
+            return path
+    return ""
 
 
 def _mounted(tool: str, step: Step) -> Iterator[str]:
