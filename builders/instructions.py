@@ -216,10 +216,8 @@ class _Reader:
             if not first.text.strip() or first.text.lstrip().startswith("#"):
                 self.at += 1
                 continue
-            joined, offsets = self._joined()
-            if joined.strip():
-                yield self._instruction(joined, offsets, first, index)
-                index += 1
+            yield self._instruction(*self._joined(), first, index)
+            index += 1
 
     def _joined(self) -> tuple[str, list[int]]:
         """Returns one logical line and the offset of each of its characters."""
@@ -242,9 +240,9 @@ class _Reader:
     def _instruction(self, joined: str, offsets: list[int], first: _Line, index: int) -> Instruction:
         match = re.match(r"\s*(\S+)\s*", joined)
         keyword = match[1].upper() if match else ""
-        if not match or keyword not in _KEYWORDS:
+        if not match or keyword not in _KEYWORDS:  # a last line that is nothing but a continuation is none either
             raise DockerfileSyntaxError(
-                self.file, first.number, f"expected an instruction, found {joined.split(maxsplit=1)[0]!r}"
+                self.file, first.number, f"expected an instruction, found {match[1] if match else ''!r}"
             )
         flags, body, flags_end = self._arguments(keyword, joined, match.end(), first)
         inner = re.compile(r"\s*(\S+)\s*").match(joined, match.end()) if keyword == "ONBUILD" else None

@@ -89,6 +89,7 @@ def test_the_exec_form_is_a_json_list_of_strings_and_anything_else_is_shell():
     ("text", "message"),
     [
         ("FROM a\nRUNN x\n", "api/Dockerfile:2: expected an instruction, found 'RUNN'"),
+        ("FROM a\n \\\n\n# b\n", "api/Dockerfile:2: expected an instruction, found ''"),
         ("\n\nRUN x\n", "api/Dockerfile:3: expected FROM before RUN"),
         ("# nothing\n", "api/Dockerfile:1: expected a FROM, found none"),
         ("FROM a\nUSER\n", "api/Dockerfile:2: USER: expected arguments, found none"),
