@@ -16,7 +16,7 @@ from builders.located import LocalProject, Locator
 from builders.network import needs_network
 from builders.pipcommand import PipCommand, read_pip_command, recognise_call, uninstalled_by
 from builders.runs import read_run
-from builders.seals import conditions_against_sealing, written_configuration
+from builders.seals import changes_against_sealing, conditions_against_sealing, written_configuration
 from builders.settings import settings_made_by
 from builders.shellcommand import Command, Files, Script
 from builders.stages import resolve_stages
@@ -370,10 +370,11 @@ def _repeats(install: Install, earlier: list[Install]) -> bool:
 
 
 def _kept_writable(install: Install, script: Script) -> Install:
-    """Returns *install* without a mounted configuration where its RUN writes one."""
+    """Returns *install* without a mount where its RUN changes what is there."""
+    lock = install.uv_project.lock_path if install.uv_project is not None else ""
     written = written_configuration(install.tool, script.commands)
-    reasons = (*install.unsealable, f"the RUN writes {written} itself")
-    return replace(install, writes_configuration=True, unsealable=reasons) if written else install
+    reasons = (*install.unsealable, *changes_against_sealing(lock, written, script.commands))
+    return replace(install, writes_configuration=bool(written), unsealable=reasons)
 
 
 def _in_windows(hidden: Sequence[HiddenCall], step: Step) -> Iterator[ForeignInstall]:

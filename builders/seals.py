@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from posixpath import basename, join, normpath
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from posixpath import basename, isabs, join, normpath
 from typing import Final
 
 from builders.dockerfile import Step
@@ -14,7 +17,9 @@ from builders.pipconf import PIP_CONF, UV_TOML
 from builders.shellcommand import Command
 from wheelcache.redaction import without_userinfo
 
-_WRITING: Final = frozenset({"chmod", "chown", "cp", "install", "ln", "mv", "rm", "sed", "tee", "touch"})
+_CHANGING: Final = frozenset(
+    {"chgrp", "chmod", "chown", "cp", "install", "ln", "mv", "rm", "sed", "tee", "touch", "truncate"}
+)
 
 
 def conditions_against_sealing(pip: PipCommand, command: Command, step: Step) -> tuple[str, ...]:
@@ -47,14 +52,41 @@ def written_configuration(tool: str, commands: Iterable[Command]) -> str:
     """
     path = PIP_CONF if tool == "pip" else UV_TOML
     for command in commands:
-        words = command.arguments if command.name in _WRITING else ()
-        places = [*words, *(join(words[-1], basename(word)) for word in words[:-1]), *(w.text for w in command.writes)]
-        if path in {normpath(join(command.cwd or "/", place)) for place in places}:
-            return path
         call = recognise_call(command) if tool == "pip" else None
-        if call is not None and subcommand_of(call)[0] == "config" and "--global" in command.arguments:
+        is_set = call is not None and subcommand_of(call)[0] == "config" and "--global" in command.arguments
+        if is_set or _changes(command, path):
             return path
     return ""
+
+
+def changes_against_sealing(lock: str, configuration: str, commands: Iterable[Command]) -> Iterator[str]:
+    """Yields a sentence for each file that *commands* change and that would be mounted for them.
+
+    Args:
+        lock: the uv.lock of the install; empty where it has none.
+        configuration: what `written_configuration` found.
+        commands: of the RUN.
+    """
+    if lock and any(_changes(command, lock) for command in commands):
+        yield f"the RUN changes {lock}, which it cannot while that is mounted: give it a RUN of its own"
+    if configuration:
+        yield f"the RUN writes {configuration} itself"
+
+
+def _changes(command: Command, path: str) -> bool:
+    """True where *command* writes, moves or removes *path*, or a folder that it is in."""
+    words = [word.text for word in command.words[1:] if word.sure] if command.name in _CHANGING else []
+    if command.name == "sed" and not any(word.startswith(("-i", "--in-place")) for word in words):
+        words = []
+    if command.name in {"cp", "install", "ln"}:
+        words = [*words[-1:], *(join(words[-1], basename(word)) for word in words[:-1])]
+    written = [word.text for word in command.writes if word.sure]
+    cwd = command.cwd
+    patterns = [normpath(join(cwd or "/", place)) for place in (*words, *written) if cwd or isabs(place)]
+    places = [path]
+    if command.name in {"mv", "rm"} or any(re.fullmatch(r"-[a-zA-Z]*R[a-zA-Z]*|--recursive", word) for word in words):
+        places += [str(folder) for folder in PurePosixPath(path).parents]
+    return any(fnmatchcase(place, pattern) for place in places for pattern in patterns)
 
 
 def _mounted(tool: str, step: Step) -> Iterator[str]:
