@@ -263,6 +263,8 @@ def _reason_not_to_ask(text: str, images: Sequence[str] = (), stages: Stages | N
     names = {stage.name for stage in stages.stages} if stages is not None else set()
     if {image.removesuffix(":latest") for image in images} & names:
         return "a stage is called like an image: what replaces the one replaces the other"
+    if not re.search(r"(?im)^\s*FROM\s", text):
+        return "it has no FROM: BuildKit looks for the last stage of none, and dies"
     if arguments_need_each_other(text):
         return "ARGs before the first FROM need each other: of their outline BuildKit finds no end, and dies"
     return ""
