@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from keyword import iskeyword
 from typing import Final
 
 from builders.pipcommand import module_run
@@ -53,11 +54,26 @@ _FETCHES: Final = re.compile(
 )
 
 
+_CALLED: Final = re.compile(r"(\w+)\s*\(")
+_QUIET_CALLS: Final = frozenset(
+    name
+    for names in (
+        "abspath append basename bool close compile decode dict dirname dumps encode endswith enumerate exists",
+        "exit expanduser find_spec float format get get_config_var get_path get_paths get_python_lib getattr",
+        "getenv getsitepackages glob hasattr __import__ import_module int invalidate_caches is_available isdir",
+        "isfile isinstance items join keys len list lower lstrip machine makedirs map max min mkdir open Path",
+        "platform print range read read_text readlines realpath remove rename replace repr resolve rglob rstrip",
+        "set sorted split splitlines startswith str strip sub symlink system_info tuple unlink upper values",
+        "version write write_text writelines zip",
+    )
+    for name in names.split()
+)
+"""What a program in Python may call and is known to do without the network; a class may load a model."""
+
+
 def needs_network(script: Script) -> bool:
     """True when a script runs something beside pip and uv that is not known to do without the network."""
-    return any(not _is_quiet(command) for command in script.commands) or any(
-        _FETCHES.search(text) for text in script.unread
-    )
+    return any(not _is_quiet(command) for command in script.commands) or not all(map(_is_quiet_text, script.unread))
 
 
 def _is_quiet(command: Command) -> bool:
@@ -78,5 +94,11 @@ def _is_quiet_python(command: Command) -> bool:
     if module is not None:
         return module[0] in _QUIET_MODULES
     if "-c" in command.arguments:
-        return not any(_FETCHES.search(word) for word in command.arguments)
+        return all(_is_quiet_text(word) for word in command.arguments)
     return all(word.startswith("-") for word in command.arguments)
+
+
+def _is_quiet_text(text: str) -> bool:
+    """True for a program's text that calls nothing but what is known to do without the network."""
+    calls = {name for name in _CALLED.findall(text) if not iskeyword(name)}
+    return calls <= _QUIET_CALLS and _FETCHES.search(text) is None
