@@ -54,6 +54,7 @@ _FETCHES: Final = re.compile(
 )
 
 
+_FOR_VERSION: Final = re.compile(r"(^|\s)(-p|--python)[\s=]+[^\s/]+(\s|$)")
 _CALLED: Final = re.compile(r"(\w+)\s*\(")
 _QUIET_CALLS: Final = frozenset(
     name
@@ -85,6 +86,8 @@ def _is_quiet(command: Command) -> bool:
         return _is_quiet_python(command)
     if command.name in _QUIET_VERBS:
         verb = next((word for word in arguments if not word.startswith("-")), "")
+        if verb == "venv" and _FOR_VERSION.search(" ".join(arguments)):
+            return False  # uv fetches an interpreter that is not there
         return not verb or verb in _QUIET_VERBS[command.name]
     return command.name in _QUIET and not any(_FETCHES.search(word) for word in arguments)
 
