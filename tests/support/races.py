@@ -214,14 +214,13 @@ class Account:
             if not published <= needed <= published + self.perhaps[digest]:
                 words = f"published {published} times (perhaps {self.perhaps[digest]} more)"
                 wrong.append(f"{digest}: {words}, removed {self.removed[digest]}, there: {digest in present}")
-            most = published * (size + (HAND_OVER if size > PIECE_BYTES else 0))
             least = 0 if digest in self.clouded else published * size
             read = self.received[digest]
-            if not least <= read <= most:
+            if not least <= read <= published * (size + HAND_OVER):
                 wrong.append(f"{digest}: {size} bytes, published {published} times, and {read} bytes were read")
             # What goes on where another connection was too slow: of that one's body nobody reads the rest.
             sent = sum(each.sent for each in answers[digest] if each.who not in self.killed and not each.start)
-            if size <= PIECE_BYTES and sent > most:
+            if size <= PIECE_BYTES and sent > published * size:
                 told = ", ".join(f"{given.sent} to {given.who}" for given in answers[digest])
                 wrong.append(
                     f"{digest}: {size} bytes, published {published} times, and {sent} bytes were sent from 0 on: {told}"
