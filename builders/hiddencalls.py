@@ -9,7 +9,7 @@ from posixpath import basename, join, normpath
 from typing import Final, Literal
 
 from builders.foreign import foreign_install
-from builders.pipcommand import recognise_call
+from builders.pipcommand import PYTHON, recognise_call
 from builders.shell import SHELLS
 from builders.shellcommand import Command, Script
 from builders.shellwords import Word
@@ -26,7 +26,6 @@ _TELLING: Final = frozenset({"echo", "printf", "cat", "tee"})
 _QUOTING: Final = _TELLING | {"[", "[[", "awk", "egrep", "fgrep", "git", "grep", "perl", "sed", "test"}
 """What has such words in its arguments without running them."""
 
-_PYTHON: Final = re.compile(r"(python|pypy)[\d.]*")
 _LONGEST_SHOWN: Final = 60
 
 
@@ -62,7 +61,7 @@ class HiddenCalls:
 
     def _in_command(self, command: Command) -> Iterator[HiddenCall]:
         said = _said(command.words)
-        pattern = _IN_TEXT if _PYTHON.fullmatch(command.name) and "-c" in command.arguments else _IN_COMMAND
+        pattern = _IN_TEXT if PYTHON.fullmatch(command.name) and "-c" in command.arguments else _IN_COMMAND
         if command.name in _TELLING:
             told = "\n".join((said, *command.inputs, _said(command.feeding))).replace("\\n", "\n")
             match = _IN_COMMAND.search(told)
@@ -98,7 +97,7 @@ def calls_beside(script: Script, text_of: Callable[[str], str | None]) -> Iterat
 
 def _python_program(words: Sequence[Word]) -> str:
     """Returns the file that a Python interpreter runs; empty for other commands, `-m` and `-c`."""
-    if not words or not _PYTHON.fullmatch(basename(words[0].text)):
+    if not words or not PYTHON.fullmatch(basename(words[0].text)):
         return ""
     first = next((word for word in words[1:] if not re.fullmatch(r"-[bBdEiIOqsSuvx]+", word.text)), None)
     return first.text if first is not None and first.sure and not first.text.startswith("-") else ""

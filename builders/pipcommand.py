@@ -227,7 +227,8 @@ _GETS: Final = (
 )
 """What get-pip.py asks pip for."""
 
-_PYTHON: Final = re.compile(r"(python|pypy)[\d.]*")
+PYTHON: Final = re.compile(r"(python|pypy)[\d.]*")
+"""A Python interpreter's name, without its folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -266,7 +267,7 @@ def recognise_call(command: Command) -> Call | None:
     program, rest = command.words[0].text if command.words else "", command.words[1:]
     if command.name == "uv" or _PIP_PROGRAM.fullmatch(command.name):
         return Call(tool="uv" if command.name == "uv" else "pip", program=program, interpreter=program, words=rest)
-    if not _PYTHON.fullmatch(command.name):
+    if not PYTHON.fullmatch(command.name):
         return None
     bootstrap = _bootstrap(command)
     if bootstrap is not None:
@@ -295,7 +296,7 @@ def _bootstrap(command: Command) -> tuple[Word, ...] | None:
 
 def module_run(command: Command) -> tuple[str, tuple[str, ...]] | None:
     """Returns the module that `python -m` runs and its arguments; None for other commands."""
-    if not command.words or not _PYTHON.fullmatch(command.name):
+    if not command.words or not PYTHON.fullmatch(command.name):
         return None
     found = _module(command.words[1:])
     return None if found is None else (found[0], tuple(word.text for word in found[1]))
